@@ -1,0 +1,2 @@
+//! One build, every architecture.
+fn main() {}

@@ -1,0 +1,229 @@
+//! The build graph: operations over all requested platforms, each operation once.
+
+use archway_dockerfile::ast::Span;
+use archway_oci::{Digest, ImageConfig, Platform, Reference};
+use archway_report::Strategy;
+use serde::Serialize;
+
+/// Index of a node in [`Graph::nodes`]. A node's inputs have smaller ids than the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct NodeId(pub u32);
+
+/// All operations, in an order in which inputs come first, and what each platform is made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Graph {
+    /// Deduplicated operations.
+    pub nodes: Vec<Node>,
+    /// One per requested platform, in request order.
+    pub outputs: Vec<Output>,
+}
+
+impl Graph {
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+}
+
+/// One operation and where it came from.
+#[derive(Debug, Clone, Serialize)]
+pub struct Node {
+    /// Its own index.
+    pub id: NodeId,
+    /// What to do.
+    pub op: Op,
+    /// Indexes into [`Graph::outputs`] of the platforms that need it, ascending.
+    pub serves: Vec<usize>,
+    /// Where it stands in the Dockerfile; `None` for instructions that came from a base image's `ONBUILD`.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// How to show it; `None` for `scratch`.
+    pub label: Option<Label>,
+}
+
+/// How a step is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Label {
+    /// Name of the stage, or its number.
+    pub stage: String,
+    /// Position among the steps of its stage, from 1.
+    pub position: u32,
+    /// Number of steps of its stage.
+    pub total: u32,
+    /// The instruction on one line.
+    pub name: String,
+}
+
+/// What a node does. All values are expanded: no variable is left.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Op {
+    /// An empty root file system.
+    Scratch,
+    /// The root file system of an image.
+    Image(ImageOp),
+    /// Run a process.
+    Run(RunOp),
+    /// Copy files.
+    Copy(CopyOp),
+    /// Make a directory and its parents, if missing.
+    Mkdir(MkdirOp),
+}
+
+impl Op {
+    /// The node whose file system this one changes.
+    pub fn base(&self) -> Option<NodeId> {
+        match self {
+            Self::Scratch | Self::Image(_) => None,
+            Self::Run(run) => Some(run.base),
+            Self::Copy(copy) => Some(copy.base),
+            Self::Mkdir(mkdir) => Some(mkdir.base),
+        }
+    }
+
+    /// Every node this one needs, base first, each once.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        let mut inputs: Vec<NodeId> = self.base().into_iter().collect();
+        if let Self::Copy(copy) = self {
+            for group in &copy.sources {
+                if let CopySource::Node { node, .. } = group
+                    && !inputs.contains(node)
+                {
+                    inputs.push(*node);
+                }
+            }
+        }
+        inputs
+    }
+}
+
+/// An image, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct ImageOp {
+    /// As written in the Dockerfile, expanded.
+    pub name: String,
+    /// Where its layers are.
+    #[serde(serialize_with = "as_string")]
+    pub reference: Reference,
+    /// Digest of the one-platform manifest.
+    pub manifest: Digest,
+    /// Platform it was resolved for.
+    pub platform: Platform,
+}
+
+fn as_string<T: std::fmt::Display, S: serde::Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+/// A process to run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct RunOp {
+    /// Root file system to start from.
+    pub base: NodeId,
+    /// Platform of the root file system, and so of the process.
+    pub platform: Platform,
+    /// Program and arguments; the shell is already in it.
+    pub argv: Vec<String>,
+    /// `NAME=value`: the stage's ENV, then the ARGs in scope. Includes PATH.
+    pub env: Vec<String>,
+    /// Working directory, absolute.
+    pub cwd: String,
+    /// `user[:group]` as written; empty is root. Names are looked up in the root file system.
+    pub user: String,
+    /// Network.
+    pub network: Network,
+    /// Scripts to show read-only inside the root file system (`#!` here-documents).
+    pub files: Vec<InlineFile>,
+}
+
+/// What network a process sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The host's.
+    Host,
+    /// Only its own loopback.
+    None,
+}
+
+/// A file that stands in the Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct InlineFile {
+    /// For RUN: absolute path to show it at. For COPY: file name.
+    pub name: String,
+    /// Its bytes.
+    pub content: String,
+}
+
+/// Files to copy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct CopyOp {
+    /// Root file system to copy into.
+    pub base: NodeId,
+    /// Where from; in order.
+    pub sources: Vec<CopySource>,
+    /// Absolute destination, cleaned, with a trailing `/` if it was written with one (or `.`).
+    pub destination: String,
+    /// `user[:group]`, by name or number; `None`: 0:0 (or, for ADD of an archive, as in the archive).
+    pub chown: Option<String>,
+    /// Permission bits for every file and directory copied.
+    pub chmod: Option<u32>,
+    /// ADD: local tar archives are unpacked.
+    pub unpack: bool,
+}
+
+/// One group of sources.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub enum CopySource {
+    /// Files of the build context; slash-separated, relative to its root, may hold wildcards.
+    Context {
+        /// Patterns, in order.
+        paths: Vec<String>,
+    },
+    /// Files of another node's root file system.
+    Node {
+        /// Which.
+        node: NodeId,
+        /// Patterns, in order, relative to its root.
+        paths: Vec<String>,
+    },
+    /// Files that stand in the Dockerfile.
+    Inline {
+        /// Which.
+        files: Vec<InlineFile>,
+    },
+}
+
+/// A directory to make.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct MkdirOp {
+    /// Root file system to make it in.
+    pub base: NodeId,
+    /// Absolute path, cleaned.
+    pub path: String,
+    /// Owner, as in `USER`; empty is root.
+    pub user: String,
+}
+
+/// What one requested platform is made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Output {
+    /// The platform.
+    pub platform: Platform,
+    /// The node that holds its root file system.
+    pub node: NodeId,
+    /// The base image at the bottom, `None` for `scratch`.
+    pub base: Option<NodeId>,
+    /// The nodes that each add one layer on top of the base image, in order.
+    pub layers: Vec<NodeId>,
+    /// The image config: base's values, then what the instructions changed; `history` is complete
+    /// (its non-empty entries above the base's are `layers`, in order). `rootfs` holds the base's
+    /// diffIDs; the builder appends those of `layers`, and fills in `created`.
+    pub config: ImageConfig,
+    /// How it is built.
+    pub strategy: Strategy,
+    /// Why that way, in one line.
+    pub reason: String,
+}

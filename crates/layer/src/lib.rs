@@ -1,0 +1,1 @@
+//! Deterministic image layers: tar, diff, extraction, compression.

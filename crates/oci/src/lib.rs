@@ -1,0 +1,29 @@
+//! The nouns of an OCI image, and the rules that need no network to be checked.
+//!
+//! Everything here is pure data and pure decisions, except [`layout`], which reads and writes an
+//! OCI image layout on the local file system.
+//!
+//! | module | holds | source |
+//! |---|---|---|
+//! | [`platform`] | parsing, normalising, matching and ordering of platforms | containerd's rules |
+//! | [`reference`] | image references and where an image may come from | distribution's grammar |
+//! | [`digest`] | content digests and a hashing writer | image-spec `descriptor.md` |
+//! | [`descriptor`], [`manifest`], [`config`] | the JSON documents | image-spec |
+//! | [`media_type`] | OCI and Docker schema 2 media types | image-spec, distribution |
+//! | [`assemble`] | children to one image index | image-spec `image-index.md` |
+//! | [`verify`] | whether a child is what its descriptor and the request promise | promise 3 |
+
+pub mod config;
+pub mod descriptor;
+pub mod digest;
+pub mod manifest;
+pub mod media_type;
+pub mod platform;
+pub mod reference;
+
+pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
+pub use descriptor::Descriptor;
+pub use digest::{Digest, Sha256Writer};
+pub use manifest::{Index, Manifest};
+pub use platform::Platform;
+pub use reference::Reference;

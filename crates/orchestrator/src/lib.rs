@@ -1,0 +1,1 @@
+//! From platforms' results to one published image index.

@@ -1,0 +1,126 @@
+//! What a caller asks for: the inputs of one build, already parsed and checked, free of I/O.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use archway_graph::Network;
+use archway_oci::{Platform, Reference};
+use archway_report::Strategy;
+
+/// One `archway build` or `archway plan`.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The build context directory.
+    pub context: PathBuf,
+    /// Path of the Dockerfile, absolute or relative to the working directory; `None`: `Dockerfile` in the context.
+    pub dockerfile: Option<PathBuf>,
+    /// Requested platforms, normalised, each once, in the order the index will have. Not empty.
+    pub platforms: Vec<Platform>,
+    /// `--build-arg`. A name without a value takes it from this process' environment before it gets here.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target` stage.
+    pub target: Option<String>,
+    /// `--label`, set on every image config.
+    pub labels: BTreeMap<String, String>,
+    /// `--annotation`, set on the index and every manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// `--tag`, in order.
+    pub tags: Vec<Reference>,
+    /// Where results go. Empty: the local store, if there is a tag or not.
+    pub outputs: Vec<OutputSpec>,
+    /// Run every step even if its result is in the cache.
+    pub no_cache: bool,
+    /// Resolve base images at their registry even if the local store has the name.
+    pub pull: bool,
+    /// Network of RUN steps.
+    pub network: Network,
+    /// `--strategy`: how platforms must be built; a build that would do otherwise is refused.
+    pub strategies: BTreeMap<Platform, Strategy>,
+    /// Steps that run at the same time; `None`: the number of processors.
+    pub jobs: Option<usize>,
+    /// Limit for the whole build.
+    pub timeout: Option<Duration>,
+    /// What happens to the other platforms when one fails.
+    pub on_failure: OnFailure,
+    /// Compression of new layers.
+    pub compression: Compression,
+    /// `SOURCE_DATE_EPOCH`: image times, and the upper bound of file times. Seconds.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// What happens to the other platforms, and to the publication, when one platform fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Stop siblings, publish nothing.
+    #[default]
+    Abort,
+    /// Let siblings finish, publish nothing, report all.
+    Continue,
+}
+
+/// How new layers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// gzip.
+    #[default]
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// Plain tar.
+    Uncompressed,
+}
+
+/// One `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputSpec {
+    /// `type=image` (and no `push`): an image in the local store. `names` are in addition to the tags.
+    Image {
+        /// `name=`
+        names: Vec<Reference>,
+    },
+    /// `type=registry`, `type=image,push=true`, `--push`.
+    Registry {
+        /// `name=`
+        names: Vec<Reference>,
+        /// `push-by-digest=true`: no tag is made; names then have neither tag nor digest that matters.
+        by_digest: bool,
+    },
+    /// `type=oci`: an OCI image layout, as a tar file or (`tar=false`) a directory.
+    Oci {
+        /// Where.
+        destination: Destination,
+        /// Archive or directory.
+        tar: bool,
+    },
+    /// `type=docker`: what `docker load` reads; one platform only.
+    Docker {
+        /// Where; `Destination::Daemon` is `--load`.
+        destination: Destination,
+    },
+    /// `type=local`: the files, in one directory per platform when there are several.
+    Local {
+        /// Directory.
+        directory: PathBuf,
+        /// `platform-split=`; `None`: split when there is more than one platform.
+        platform_split: Option<bool>,
+    },
+    /// `type=tar`: the files as one tar.
+    Tar {
+        /// Where.
+        destination: Destination,
+        /// As for `Local`.
+        platform_split: Option<bool>,
+    },
+    /// `type=cacheonly`: nothing but the build cache.
+    CacheOnly,
+}
+
+/// Where a single-file output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A path.
+    File(PathBuf),
+    /// Standard output (`dest=-`).
+    Stdout,
+    /// The Docker daemon at `$DOCKER_HOST` or `/var/run/docker.sock`.
+    Daemon,
+}

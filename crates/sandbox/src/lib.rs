@@ -1,0 +1,1 @@
+//! Run one process in an isolated root filesystem.

@@ -1,0 +1,1 @@
+//! Content-addressed store: blobs, snapshots, build cache, images.

@@ -1,0 +1,1 @@
+//! Test support: a real registry, base images from Debian packages.
