@@ -17,6 +17,26 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// One per requested platform, in request order.
     pub outputs: Vec<Output>,
+    /// Proxy settings, `NAME=value`, that every RUN process gets in addition to [`RunOp::env`], where
+    /// a name that is already there wins. They are about this machine, may hold credentials, and so
+    /// are no part of a step's identity and are never serialised.
+    #[serde(skip)]
+    pub proxy_env: Vec<String>,
+    /// What the user should know although the build goes on; each once.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something the user should know although the build goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// In one sentence, without a full stop.
+    pub message: String,
+    /// Its place in the Dockerfile, where it has one.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// What to do about it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Graph {
@@ -125,7 +145,8 @@ pub struct RunOp {
     pub platform: Platform,
     /// Program and arguments; the shell is already in it.
     pub argv: Vec<String>,
-    /// `NAME=value`: the stage's ENV, then the ARGs in scope. Includes PATH.
+    /// `NAME=value`, each name once: the stage's ENVs and the ARGs in scope, in the order in which the
+    /// names first got a value. Includes PATH (but on Windows, whose default is the system's).
     pub env: Vec<String>,
     /// Working directory, absolute.
     pub cwd: String,
@@ -133,7 +154,8 @@ pub struct RunOp {
     pub user: String,
     /// Network.
     pub network: Network,
-    /// Scripts to show read-only inside the root file system (`#!` here-documents).
+    /// Executable scripts (mode 0755, owner root) to show read-only inside the root file system
+    /// (`#!` here-documents).
     pub files: Vec<InlineFile>,
 }
 

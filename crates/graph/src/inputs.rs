@@ -1,0 +1,76 @@
+//! What lowering starts from, and what it answers.
+
+use std::collections::BTreeMap;
+
+use archway_dockerfile::ast::{Dockerfile, Span};
+use archway_oci::{Digest, ImageConfig, Platform, Reference};
+use archway_report::Strategy;
+use serde::Serialize;
+
+use crate::op::{Graph, Network};
+
+/// Base images that were resolved already, by name as it stands in [`BaseRequest::name`] and by
+/// requested platform.
+pub type Bases = BTreeMap<(String, Platform), ResolvedBase>;
+
+/// Everything that decides what the graph looks like. Nothing else does: the same inputs give the
+/// same graph.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The parsed Dockerfile.
+    pub dockerfile: &'a Dockerfile,
+    /// Requested platforms, normalised, each once, in the order of the outputs.
+    pub platforms: &'a [Platform],
+    /// The platform of the machine that runs the steps: `BUILDPLATFORM`.
+    pub build_platform: &'a Platform,
+    /// `--build-arg`, with their values.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// `--target`: name or number of a stage; `None` is the last.
+    pub target: Option<&'a str>,
+    /// `--label`: set on every image, over those of the Dockerfile.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Network of RUN steps that do not choose one.
+    pub network: Network,
+    /// `--strategy`: platforms that must be built in just this way.
+    pub strategies: &'a BTreeMap<Platform, Strategy>,
+    /// What is known of base images so far; start with an empty map.
+    pub bases: &'a Bases,
+}
+
+/// A base image for one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedBase {
+    /// Where its layers are.
+    pub reference: Reference,
+    /// Digest of the one-platform manifest.
+    pub manifest: Digest,
+    /// The image config that manifest names.
+    pub config: ImageConfig,
+}
+
+/// A base image that must be known before the graph can be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BaseRequest {
+    /// As written in the Dockerfile, expanded; a valid image reference.
+    pub name: String,
+    /// Platform it is needed for.
+    pub platform: Platform,
+    /// Where it is first named.
+    #[serde(skip)]
+    pub span: Span,
+    /// What to tell the user if there is no such image: the name is also that of a later stage, or
+    /// nearly that of an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The answer of [`lower`](crate::lower()).
+#[derive(Debug, Clone)]
+pub enum Lowering {
+    /// These images are missing in [`Inputs::bases`]: every image of every requested platform, as
+    /// far as can be seen from here. Resolve them and call again; there can be more then, named by
+    /// the `ONBUILD` triggers of the first ones. In the order of the Dockerfile, each once.
+    Needs(Vec<BaseRequest>),
+    /// The graph.
+    Ready(Graph),
+}
