@@ -9,6 +9,7 @@
 //! | [`reference`] | image references and where an image may come from | distribution's grammar |
 //! | [`digest`] | content digests and a hashing writer | image-spec `descriptor.md` |
 //! | [`descriptor`], [`manifest`], [`config`] | the JSON documents | image-spec |
+//! | [`json`] | how those are read and written | - |
 //! | [`media_type`] | OCI and Docker schema 2 media types | image-spec, distribution |
 //! | [`assemble`] | children to one image index | image-spec `image-index.md` |
 //! | [`verify`] | whether a child is what its descriptor and the request promise | promise 3 |
@@ -16,6 +17,7 @@
 pub mod config;
 pub mod descriptor;
 pub mod digest;
+pub mod json;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
