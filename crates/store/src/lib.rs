@@ -1,1 +1,185 @@
 //! Content-addressed store: blobs, snapshots, build cache, images.
+//!
+//! Many processes may use one store at the same time, and any of them may be killed at any moment:
+//! what is in the store is complete, because every object is made aside and then renamed into place.
+//! The format on disk, and which steps are synced to disk when, are written down in
+//! `docs/formats/store.md`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`blob`] | files named after their digest |
+//! | [`snapshot`] | directories that hold the delta of one layer |
+//! | [`cache`] | cache key to result |
+//! | [`layer`] | snapshot to layer blob, layer blob to diffID, diffID to snapshot |
+//! | [`image`] | image names |
+//! | [`file_hash`] | hashes of files that have not changed since they were read |
+//! | [`lock`] | locks between processes |
+//! | [`garbage`] | removal of what nothing needs |
+//! | [`usage`] | disk usage |
+
+pub mod blob;
+pub mod cache;
+mod durability;
+pub mod error;
+pub mod file_hash;
+pub mod garbage;
+pub mod image;
+mod index;
+pub mod key;
+pub mod layer;
+pub mod lock;
+mod root;
+mod session;
+pub mod snapshot;
+pub mod usage;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+pub use blob::{BlobWriter, Blobs, PrehashedWriter};
+pub use cache::{Cache, CacheRecord};
+pub use error::{Result, StoreError};
+pub use file_hash::{FileHashStore, FileHashes, StatKey};
+pub use garbage::{Collected, KeepPolicy};
+pub use image::{ImageRecord, Images};
+pub use key::{CacheKey, InvalidKey, SnapshotKey};
+pub use layer::{LayerRecord, Layers};
+pub use lock::Lock;
+pub use snapshot::{PendingSnapshot, Snapshots};
+pub use usage::{Tally, Usage};
+
+use crate::{index::Index, root::Root, session::Session};
+
+/// An open store. Clones share one connection and one lease.
+///
+/// Every object that a store handed out or took in stays in the store until the last clone is
+/// dropped, whatever garbage collection runs in this or another process. A long-running service
+/// therefore opens the store anew for each build; opening takes well under a millisecond.
+///
+/// All methods block; asynchronous callers use `spawn_blocking`.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: Root,
+    index: Index,
+    session: Mutex<Option<Arc<Session>>>,
+    /// Whether this handle put an object in place since it was last synced.
+    unsynced: AtomicBool,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if it is missing.
+    ///
+    /// Fails with [`StoreError::NewerStore`] if a newer Archway has changed the format.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = Root::prepare(root.as_ref())?;
+        let index = Index::open(&root)?;
+        durability::recover(&root, &index)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                root,
+                index,
+                session: Mutex::new(None),
+                unsynced: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        self.inner.root.path()
+    }
+
+    /// Files named after their digest.
+    pub fn blobs(&self) -> Blobs<'_> {
+        Blobs::new(self)
+    }
+
+    /// Deltas of single layers.
+    pub fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots::new(self)
+    }
+
+    /// Results of build steps.
+    pub fn cache(&self) -> Cache<'_> {
+        Cache::new(self)
+    }
+
+    /// What is known about layers.
+    pub fn layers(&self) -> Layers<'_> {
+        Layers::new(self)
+    }
+
+    /// Image names.
+    pub fn images(&self) -> Images<'_> {
+        Images::new(self)
+    }
+
+    /// Hashes of files outside the store.
+    pub fn file_hashes(&self) -> FileHashStore<'_> {
+        FileHashStore::new(self)
+    }
+
+    /// Waits for the lock called `name`, which one holder has at a time, among all threads of all
+    /// processes that use this store. The kernel frees it when its holder dies.
+    pub fn lock(&self, name: &str) -> Result<Lock> {
+        Lock::exclusive(self.inner.root.named_lock(name))
+    }
+
+    /// Takes the lock called `name` if it is free.
+    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        Lock::try_exclusive(self.inner.root.named_lock(name))
+    }
+
+    /// Writes everything in the store to disk, so that it survives a power loss, and not only the
+    /// death of a process. Costs one `syncfs` if this handle added an object, else nothing.
+    ///
+    /// Meant for the end of a build; see `docs/formats/store.md` for what happens without it.
+    pub fn sync(&self) -> Result<()> {
+        if self.inner.unsynced.swap(false, Ordering::SeqCst)
+            && let Err(error) = durability::sync(&self.inner.root, &self.inner.index)
+        {
+            self.inner.unsynced.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Removes what no image, no cache record that `keep` allows, and no running process needs.
+    pub fn collect_garbage(&self, keep: &KeepPolicy) -> Result<Collected> {
+        garbage::collect(self, keep)
+    }
+
+    /// How much disk space the store takes. Walks all snapshots.
+    pub fn usage(&self) -> Result<Usage> {
+        usage::measure(self)
+    }
+
+    /// Keeps `object` in the store for as long as this handle lives. To be called before looking
+    /// whether the object is there.
+    fn protect(&self, object: &str) -> Result<()> {
+        self.session()?.protect(&self.inner.root, object)
+    }
+
+    /// To be called when an object was put in place.
+    fn committed(&self) {
+        self.inner.unsynced.store(true, Ordering::SeqCst);
+    }
+
+    fn session(&self) -> Result<Arc<Session>> {
+        let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*session {
+            Some(session) => Ok(Arc::clone(session)),
+            None => Ok(Arc::clone(session.insert(Arc::new(Session::start(&self.inner.root)?)))),
+        }
+    }
+}

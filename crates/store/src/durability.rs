@@ -1,0 +1,117 @@
+//! Surviving a power loss.
+//!
+//! The death of a process loses nothing that was written, so objects are put in place without
+//! waiting for the disk. A power loss may lose or shorten them. Therefore [`sync`] notes which
+//! objects are known to be on the disk, and the first process after a boot ([`recover`]) removes
+//! those that are not.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use rusqlite::{OptionalExtension, Transaction};
+
+use crate::{
+    error::{At, Result},
+    garbage::Trash,
+    index::Index,
+    lock::Lock,
+    root::{self, Root},
+    session::{self, Observed},
+};
+
+/// Changes with every boot of the machine; the same in all its containers.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Directories whose entries are objects.
+const OBJECTS: [&str; 2] = ["blobs/sha256", "snapshots"];
+
+/// Writes everything to disk, and notes which objects were there before.
+pub(crate) fn sync(root: &Root, index: &Index) -> Result<()> {
+    let objects = objects(root)?;
+    let directory = fs::File::open(root.path()).at(root.path())?;
+    rustix::fs::syncfs(&directory).at(root.path())?;
+    index.write_durably(|transaction| {
+        let mut insert = transaction
+            .prepare_cached("INSERT OR IGNORE INTO durable VALUES (?1)")
+            .map_err(|error| index.failed(error))?;
+        for object in &objects {
+            insert.execute([object]).map_err(|error| index.failed(error))?;
+        }
+        Ok(())
+    })
+}
+
+/// Removes objects that a power loss may have damaged, if the machine was started anew since the
+/// last time a store was opened here.
+pub(crate) fn recover(root: &Root, index: &Index) -> Result<()> {
+    // Where it cannot be read (some sandboxes), there is nothing to compare.
+    let Ok(boot) = fs::read_to_string(BOOT_ID) else { return Ok(()) };
+    recover_for(root, index, boot.trim())
+}
+
+fn recover_for(root: &Root, index: &Index, boot: &str) -> Result<()> {
+    if noted_boot(index)?.as_deref() == Some(boot) {
+        return Ok(());
+    }
+    let collecting = Lock::exclusive(root.garbage_lock())?;
+    // No process outlives its boot: a live one means that the store was not touched by a power loss.
+    if noted_boot(index)?.as_deref() == Some(boot) || any_live(root)? {
+        return Ok(());
+    }
+    let mut trash = Trash::new(root, &collecting)?;
+    index.write_durably(|transaction| {
+        remove_unsynced(root, index, transaction, &mut trash)?;
+        transaction
+            .execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?1)", [boot])
+            .map_err(|error| index.failed(error))?;
+        Ok(())
+    })?;
+    drop(collecting);
+    trash.empty()?;
+    Ok(())
+}
+
+fn noted_boot(index: &Index) -> Result<Option<String>> {
+    index.read(|c| {
+        c.prepare_cached("SELECT value FROM meta WHERE name = 'boot'")?
+            .query_row([], |row| row.get(0))
+            .optional()
+    })
+}
+
+fn any_live(root: &Root) -> Result<bool> {
+    for name in root::names(&root.sessions())? {
+        if let Observed::Live(_) = session::observe(&root.sessions().join(name))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn remove_unsynced(
+    root: &Root,
+    index: &Index,
+    transaction: &Transaction<'_>,
+    trash: &mut Trash,
+) -> Result<()> {
+    let durable: HashSet<String> = transaction
+        .prepare("SELECT object FROM durable")
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+        .map_err(|error| index.failed(error))?;
+    for object in objects(root)? {
+        if !durable.contains(&object) {
+            trash.take(&root.path().join(&object))?;
+        }
+    }
+    Ok(())
+}
+
+/// Paths of all objects, relative to the root.
+fn objects(root: &Root) -> Result<Vec<String>> {
+    let mut objects = Vec::new();
+    for directory in OBJECTS {
+        for name in root::names(&root.path().join(directory))? {
+            objects.push(Path::new(directory).join(name).to_string_lossy().into_owned());
+        }
+    }
+    Ok(objects)
+}

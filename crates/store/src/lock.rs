@@ -1,0 +1,87 @@
+//! Locks between processes: `flock` on a file, freed by the kernel when its holder dies.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+};
+
+use crate::error::{At, Result, StoreError};
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+#[must_use = "the lock is freed when this is dropped"]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Exclusive,
+    TryExclusive,
+    Shared,
+}
+
+impl Lock {
+    pub(crate) fn exclusive(path: PathBuf) -> Result<Self> {
+        Ok(Self::acquire(path, Mode::Exclusive)?.expect("waiting ends with the lock"))
+    }
+
+    pub(crate) fn shared(path: PathBuf) -> Result<Self> {
+        Ok(Self::acquire(path, Mode::Shared)?.expect("waiting ends with the lock"))
+    }
+
+    pub(crate) fn try_exclusive(path: PathBuf) -> Result<Option<Self>> {
+        Self::acquire(path, Mode::TryExclusive)
+    }
+
+    /// Removes the lock's file while holding it; whoever waits for it starts anew.
+    pub(crate) fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).at(&self.path)
+    }
+
+    fn acquire(path: PathBuf, mode: Mode) -> Result<Option<Self>> {
+        loop {
+            let file = File::options().create(true).append(true).open(&path).at(&path)?;
+            if !flock(&file, mode).at(&path)? {
+                return Ok(None);
+            }
+            let lock = Self { file, path: path.clone() };
+            if lock.is_current()? {
+                return Ok(Some(lock));
+            }
+        }
+    }
+
+    /// Whether the file we hold is still the one others will open.
+    fn is_current(&self) -> Result<bool> {
+        let held = self.file.metadata().at(&self.path)?;
+        match fs::metadata(&self.path) {
+            Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io(&self.path, error)),
+        }
+    }
+}
+
+/// Takes the lock; false if it is not free and we do not wait.
+fn flock(file: &File, mode: Mode) -> io::Result<bool> {
+    loop {
+        let result = match mode {
+            Mode::Exclusive => file.lock(),
+            Mode::Shared => file.lock_shared(),
+            Mode::TryExclusive => match file.try_lock() {
+                Ok(()) => Ok(()),
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                Err(TryLockError::Error(error)) => Err(error),
+            },
+        };
+        match result {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
