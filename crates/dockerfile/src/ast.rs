@@ -1,6 +1,7 @@
 //! The syntax tree of a Dockerfile. Words are kept as written; [`crate::expand`] turns them into
 //! values once the build arguments and the environment are known.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A byte range of the Dockerfile, for error messages.
@@ -28,8 +29,10 @@ pub struct Dockerfile {
     pub source: SourceText,
     /// The `# escape=` directive; `\` by default.
     pub escape: char,
-    /// The `# syntax=` directive, if any.
+    /// The image reference of the `# syntax=` directive, if any.
     pub syntax: Option<Spanned<String>>,
+    /// The `# check=` directive, if any.
+    pub check: Option<Spanned<String>>,
     /// `ARG`s before the first `FROM`.
     pub global_args: Vec<Instruction>,
     /// The stages, in order; at least one.
@@ -226,4 +229,14 @@ pub enum Healthcheck {
         /// `--retries=`
         retries: Option<u64>,
     },
+}
+
+/// What a `RUN` in shell form gives to the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Script<'a> {
+    /// Text for the shell. Here-documents that the command line merely uses are part of it.
+    Shell(Cow<'a, str>),
+    /// A file to execute: the command line is one here-document and nothing else, and its body
+    /// starts with `#!`.
+    Program(&'a Heredoc),
 }
