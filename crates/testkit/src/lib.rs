@@ -1,1 +1,34 @@
-//! Test support: a real registry, base images from Debian packages.
+//! Test support that uses the real thing: Debian's registry, base images made from Debian packages,
+//! skopeo and umoci as independent readers.
+//!
+//! The kit depends on `archway-oci` for the document types and on nothing else of Archway, so that a
+//! bug in the code under test cannot hide in the code that checks it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`tools`] | which external tools a test needs, and the skip-or-fail rule |
+//! | [`registry`] | a `docker-registry` on a free loopback port |
+//! | [`bases`] | multi-platform base images, made once and cached |
+//! | [`image`] | hand-made images: layers entry by entry, written as an OCI layout |
+//! | [`skopeo`], [`umoci`] | reading images back |
+//! | [`tree`] | comparing directories and tars |
+//! | [`cli`] | running the `archway` binary in isolation |
+//! | [`apt`], [`cache`] | what [`bases`] is made with: a private apt, a shared cache directory |
+
+pub mod apt;
+pub mod bases;
+pub mod cache;
+pub mod cli;
+pub mod image;
+pub mod process;
+pub mod registry;
+pub mod skopeo;
+pub mod tools;
+pub mod tree;
+pub mod umoci;
+
+pub use bases::BaseImages;
+pub use cli::Cli;
+pub use registry::RealRegistry;
+pub use skopeo::Skopeo;
+pub use umoci::Umoci;
