@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Platform};
+use crate::{
+    Digest, Platform,
+    json::{self, DocumentError},
+};
 
 /// The config blob of one image.
 ///
@@ -21,34 +24,52 @@ pub struct ImageConfig {
     #[serde(flatten)]
     pub platform: Platform,
     /// How a container of this image runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_is_default")]
     pub config: ContainerConfig,
     /// The layers' diffIDs, base first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_is_default")]
     pub rootfs: RootFs,
     /// One entry for each instruction.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
     /// Every other field, unread and unchanged.
     #[serde(flatten)]
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 
+impl ImageConfig {
+    /// Reads a config blob of at most [`json::MAX_DOCUMENT`] bytes. Go's nulls are read as empty.
+    ///
+    /// # Errors
+    /// [`DocumentError::TooLarge`], [`DocumentError::Malformed`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        json::parse("image config", bytes)
+    }
+}
+
 /// The layers of an image, by the digest of their uncompressed tar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
     /// Always `layers`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default = "layers", deserialize_with = "kind")]
     pub kind: String,
     /// diffIDs, base first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_is_default")]
     pub diff_ids: Vec<Digest>,
 }
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self { kind: "layers".into(), diff_ids: Vec::new() }
+        Self { kind: layers(), diff_ids: Vec::new() }
     }
+}
+
+fn layers() -> String {
+    "layers".into()
+}
+
+fn kind<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_else(layers))
 }
 
 /// What one instruction did.
@@ -67,7 +88,7 @@ pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Whether the instruction made no layer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
 }
 
@@ -76,13 +97,13 @@ pub struct History {
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// `user[:group]`, by name or number.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// `port/protocol`.
     #[serde(default, with = "set", skip_serializing_if = "Vec::is_empty")]
     pub exposed_ports: Vec<String>,
     /// `NAME=value`, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// The program; `None` when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,22 +115,22 @@ pub struct ContainerConfig {
     #[serde(default, with = "set", skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
     /// Directory the program starts in.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Signal that asks the program to stop.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
     /// Docker: the command is already escaped (Windows).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "std::ops::Not::not")]
     pub args_escaped: bool,
     /// Docker: how to tell that a container is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
     /// Docker: instructions to run in a build that starts from this image.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub on_build: Vec<String>,
     /// Docker: the shell of the shell form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,22 +145,22 @@ pub struct ContainerConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", command]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
     /// Time between checks.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "is_zero")]
     pub interval: u64,
     /// Time a check may take.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "is_zero")]
     pub timeout: u64,
     /// Time before failures count.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "is_zero")]
     pub start_period: u64,
     /// Time between checks during the start period.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "is_zero")]
     pub start_interval: u64,
     /// Consecutive failures that make a container unhealthy.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "is_zero")]
     pub retries: u64,
 }
 
