@@ -3,7 +3,7 @@
 use std::{fmt, io, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// A validated content digest. Only `sha256` and `sha512` are registered algorithms; both parse,
 /// and Archway itself only makes `sha256`.
@@ -47,6 +47,13 @@ impl Digest {
     /// The whole text, `algorithm:hex`.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether this is the digest of `bytes`.
+    pub fn verifies(&self, bytes: &[u8]) -> bool {
+        let mut hasher = Hasher::for_digest(self);
+        hasher.update(bytes);
+        hasher.finish() == *self
     }
 
     fn split(&self) -> (&str, &str) {
@@ -96,6 +103,44 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Hashes bytes with the algorithm of a digest they are going to be compared with.
+#[derive(Debug, Clone)]
+pub struct Hasher(Algorithm);
+
+#[derive(Debug, Clone)]
+enum Algorithm {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    /// A hasher whose result can be compared with `expected`.
+    pub fn for_digest(expected: &Digest) -> Self {
+        Self(match expected.algorithm() {
+            "sha512" => Algorithm::Sha512(Sha512::new()),
+            _ => Algorithm::Sha256(Sha256::new()),
+        })
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Algorithm::Sha256(hasher) => hasher.update(bytes),
+            Algorithm::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes added.
+    pub fn finish(self) -> Digest {
+        match self.0 {
+            Algorithm::Sha256(hasher) => Digest::from_sha256(hasher.finalize().into()),
+            Algorithm::Sha512(hasher) => {
+                Digest { text: format!("sha512:{}", hex::encode(hasher.finalize())) }
+            }
+        }
+    }
+}
+
 /// Passes bytes on to `inner` while hashing and counting them.
 #[derive(Debug)]
 pub struct Sha256Writer<W> {
@@ -131,5 +176,59 @@ impl<W: io::Write> io::Write for Sha256Writer<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// FIPS 180-2, appendix B.1 and C.1.
+    const ABC_256: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const ABC_512: &str = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                           2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+
+    #[test]
+    fn both_algorithms_verify() {
+        for text in [ABC_256, ABC_512] {
+            let digest: Digest = text.parse().unwrap();
+            assert!(digest.verifies(b"abc"), "{text}");
+            assert!(!digest.verifies(b"abd"), "{text}");
+        }
+        assert_eq!(Digest::sha256(b"abc").as_str(), ABC_256);
+        assert_eq!(Digest::sha256(b"abc").short(), "ba7816bf8f01");
+    }
+
+    #[test]
+    fn a_digest_is_an_algorithm_and_its_number_of_lower_case_digits() {
+        let upper = format!("sha256:{}", ABC_256[7..].to_uppercase());
+        let invalid = [
+            "",
+            ":",
+            "sha256",
+            "sha256:",
+            "sha256:ba78",
+            "md5:900150983cd24fb0d6963f7d28e17f72",
+            &ABC_256[7..],
+            &ABC_256.replace("sha256", "sha512"),
+            &upper,
+            &format!("{ABC_256}0"),
+            "sha256:../../etc/passwd",
+        ];
+        for text in invalid {
+            assert_eq!(text.parse::<Digest>(), Err(InvalidDigest(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_writer_counts_and_hashes_what_it_passes_on() {
+        let mut writer = Sha256Writer::new(Vec::new());
+        writer.write_all(b"a").unwrap();
+        writer.write_all(b"bc").unwrap();
+        assert_eq!(writer.written(), 3);
+        let (digest, size, inner) = writer.finish();
+        assert_eq!((digest.as_str(), size, inner.as_slice()), (ABC_256, 3, &b"abc"[..]));
     }
 }

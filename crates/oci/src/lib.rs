@@ -11,21 +11,26 @@
 //! | [`descriptor`], [`manifest`], [`config`] | the JSON documents | image-spec |
 //! | [`json`] | how those are read and written | - |
 //! | [`media_type`] | OCI and Docker schema 2 media types | image-spec, distribution |
+//! | [`layout`] | an image as a directory | image-spec `image-layout.md` |
 //! | [`assemble`] | children to one image index | image-spec `image-index.md` |
 //! | [`verify`] | whether a child is what its descriptor and the request promise | promise 3 |
 
+pub mod assemble;
 pub mod config;
 pub mod descriptor;
 pub mod digest;
 pub mod json;
+pub mod layout;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod verify;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{Digest, Sha256Writer};
+pub use layout::Layout;
 pub use manifest::{Index, Manifest};
 pub use platform::Platform;
-pub use reference::Reference;
+pub use reference::{ImageLocation, Reference};
