@@ -124,6 +124,17 @@ pub enum Kind {
     Maintainer(Word),
 }
 
+impl Kind {
+    /// The here-documents of a `RUN`, `COPY` or `ADD`; none for others.
+    pub fn heredocs(&self) -> &[Heredoc] {
+        match self {
+            Self::Run(run) => &run.heredocs,
+            Self::Copy(copy) | Self::Add(copy) => &copy.heredocs,
+            _ => &[],
+        }
+    }
+}
+
 /// `name[=default]` of an `ARG`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArgDeclaration {

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::ast::{Heredoc, Span, Word};
 use crate::diagnostic::Diagnostic;
+pub(crate) use expander::name_length;
 use expander::{Expander, Output, Quotes};
 pub use variables::{Lookup, NoVariables};
 

@@ -110,6 +110,17 @@ impl Keyword {
         Self::ALL.into_iter().find(|keyword| keyword.name().eq_ignore_ascii_case(word))
     }
 
+    /// Whether its arguments may be a JSON array. `HEALTHCHECK` has one behind its `CMD`.
+    pub(crate) fn has_exec_form(self) -> bool {
+        use Keyword as K;
+        matches!(self, K::Add | K::Cmd | K::Copy | K::Entrypoint | K::Run | K::Shell | K::Volume)
+    }
+
+    /// Whether here-documents may follow it.
+    pub(crate) fn takes_heredocs(self) -> bool {
+        matches!(self, Self::Add | Self::Copy | Self::Run)
+    }
+
     /// The flags it takes.
     pub fn flags(self) -> &'static [FlagKind] {
         const ADD: &[FlagKind] = &[

@@ -291,16 +291,9 @@ impl<'a> Expander<'a> {
         })
     }
 
-    /// A name: letters, digits and `_`; or only digits; or one of the shell's special parameters, which
-    /// are never set here. Empty if there is none.
     fn name(&mut self) -> &'a str {
         let rest = self.rest();
-        let end_where = |ends: fn(char) -> bool| rest.find(ends).unwrap_or(rest.len());
-        let length = match rest.chars().next() {
-            Some(c) if c.is_ascii_digit() => end_where(|c| !c.is_ascii_digit()),
-            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
-            _ => end_where(|c| !c.is_alphanumeric() && c != '_'),
-        };
+        let length = name_length(rest);
         self.position += length;
         rest.get(..length).unwrap_or_default()
     }
@@ -359,5 +352,16 @@ impl<'a> Expander<'a> {
             return self.span;
         }
         Span { start: self.span.start + start, end: self.span.start + end }
+    }
+}
+
+/// The length of the name at the start of a text: letters, digits and `_`; or only digits; or one of
+/// the shell's special parameters, which are never set here. 0 if there is none.
+pub(crate) fn name_length(text: &str) -> usize {
+    let end_where = |ends: fn(char) -> bool| text.find(ends).unwrap_or(text.len());
+    match text.chars().next() {
+        Some(c) if c.is_ascii_digit() => end_where(|c| !c.is_ascii_digit()),
+        Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
+        _ => end_where(|c| !c.is_alphanumeric() && c != '_'),
     }
 }
