@@ -6,7 +6,7 @@
 //! | module | holds | source |
 //! |---|---|---|
 //! | [`platform`] | parsing, normalising, matching and ordering of platforms | containerd's rules |
-//! | [`reference`] | image references and where an image may come from | distribution's grammar |
+//! | [`mod@reference`] | image references and where an image may come from | distribution's grammar |
 //! | [`digest`] | content digests and a hashing writer | image-spec `descriptor.md` |
 //! | [`descriptor`], [`manifest`], [`config`] | the JSON documents | image-spec |
 //! | [`json`] | how those are read and written | - |

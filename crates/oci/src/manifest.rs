@@ -137,14 +137,14 @@ impl Outline {
         }
     }
 
-    /// OCI documents may leave their media type out, and some older ones have it empty.
+    /// OCI documents may leave their media type out.
     fn check_media_type(
         &self,
         document: &'static str,
         is_expected: fn(&str) -> bool,
     ) -> Result<(), DocumentError> {
         match self.media_type.as_deref() {
-            Some(found) if !found.is_empty() && !is_expected(found) => {
+            Some(found) if !is_expected(found) => {
                 Err(DocumentError::WrongKind { document, evidence: format!("media type `{found}`") })
             }
             _ => Ok(()),

@@ -3,25 +3,24 @@
 use super::Platform;
 
 impl Platform {
-    /// What this machine's processor runs: the kernel's architecture and, on x86-64, the highest
-    /// level of the psABI that processor and operating system support (`linux/amd64/v3`).
-    ///
-    /// Ask it whether something [runs natively](Platform::runs_natively_on). It is *not* what to
-    /// build for by default: that is [`Platform::local`].
+    /// This machine's platform as containerd and buildx name it, without an x86-64 level: what
+    /// `local`, or no platform at all, means. An image made for it runs on every machine of the
+    /// architecture.
     pub fn host() -> Self {
-        let uname = rustix::system::uname();
-        let mut platform = of_machine(&uname.machine().to_string_lossy());
-        if platform.architecture == "amd64" {
-            platform.variant = Some(format!("v{}", amd64_level()));
-        }
-        platform.normalized()
+        of_machine(&rustix::system::uname().machine().to_string_lossy())
     }
 
-    /// What `local`, or no platform at all, means: [`Platform::host`] without the x86-64 level, as
-    /// in containerd and buildx. An image made for it runs on every machine of the architecture.
-    pub fn local() -> Self {
+    /// What this machine's processor runs: [`Platform::host`], on x86-64 with the highest level of
+    /// the psABI that processor and operating system support (`linux/amd64/v3`).
+    ///
+    /// This is what to ask whether something [runs natively](Platform::runs_natively_on), and never
+    /// what to build for: older processors would refuse the image.
+    pub fn host_processor() -> Self {
         let host = Self::host();
-        if host.architecture == "amd64" { Self { variant: None, ..host } } else { host }
+        if host.architecture != "amd64" {
+            return host;
+        }
+        Self { variant: Some(format!("v{}", amd64_level())), ..host }.normalized()
     }
 }
 
@@ -98,9 +97,11 @@ mod tests {
 
     #[test]
     fn this_machine_runs_what_is_built_for_it_by_default() {
-        let (host, local) = (Platform::host(), Platform::local());
-        assert!(local.runs_natively_on(&host), "{local} on {host}");
-        assert_eq!(Platform::parse(&host.to_string()), Ok(host));
-        assert_ne!((local.architecture.as_str(), local.variant.is_some()), ("amd64", true));
+        let (host, processor) = (Platform::host(), Platform::host_processor());
+        assert!(host.runs_natively_on(&processor), "{host} on {processor}");
+        assert_eq!(Platform::parse(&processor.to_string()), Ok(processor));
+        if host.architecture == "amd64" {
+            assert_eq!(host.variant, None);
+        }
     }
 }

@@ -47,7 +47,8 @@ impl Platform {
         self.rank(candidate).is_some()
     }
 
-    /// Whether a process of this platform runs on the processor of `host` without an emulator.
+    /// Whether a process of this platform runs on the processor of `host`, such as
+    /// [`Platform::host_processor`], without an emulator.
     ///
     /// This is the architecture's promise: a kernel without 32-bit support, or one of the few
     /// arm64 processors that lack 32-bit mode, still refuses `386` or `arm` programs when started.

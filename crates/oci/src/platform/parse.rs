@@ -28,7 +28,7 @@ pub(super) const OPERATING_SYSTEMS: [&str; 19] = [
 ];
 
 /// Architectures of Go.
-pub(super) const ARCHITECTURES: [&str; 23] = [
+pub(super) const ARCHITECTURES: [&str; 24] = [
     "amd64",
     "arm64",
     "arm",
@@ -52,6 +52,7 @@ pub(super) const ARCHITECTURES: [&str; 23] = [
     "armbe",
     "arm64be",
     "mips64p32",
+    "mips64p32le",
 ];
 
 /// Variants, in normal form, of the architectures whose variants are enumerated somewhere;
@@ -152,7 +153,7 @@ impl FromStr for Platform {
 }
 
 /// Reads the values of a repeatable, comma-separated option: spaces are trimmed, `local` is
-/// [`Platform::local`], a platform that was named before is dropped, the order is kept.
+/// [`Platform::host`], a platform that was named before is dropped, the order is kept.
 ///
 /// # Errors
 /// The [`PlatformError`] of the first item that is none; an empty item is none.
@@ -160,7 +161,7 @@ pub fn parse_list<S: AsRef<str>>(values: &[S]) -> Result<Vec<Platform>, Platform
     let mut platforms = Vec::new();
     for item in values.iter().flat_map(|value| value.as_ref().split(',')) {
         let platform = match item.trim() {
-            "local" => Platform::local(),
+            "local" => Platform::host(),
             specifier => Platform::parse(specifier)?,
         };
         if !platforms.contains(&platform) {
@@ -196,8 +197,8 @@ pub(super) fn parse_parts(specifier: &str) -> Result<Platform, PlatformProblem> 
 fn parse_name(name: &str) -> Result<Platform, PlatformProblem> {
     match parse_os(name) {
         Ok(platform) => {
-            let local = Platform::local();
-            Ok(Platform { architecture: local.architecture, variant: local.variant, ..platform })
+            let host = Platform::host();
+            Ok(Platform { architecture: host.architecture, variant: host.variant, ..platform })
         }
         Err(PlatformProblem::UnknownOs(_)) => {
             let mut platform = Platform { os: "linux".into(), ..Platform::default() };
@@ -275,8 +276,8 @@ mod tests {
 
     #[test]
     fn specifiers_are_read_as_containerd_reads_them() {
-        let local = Platform::local();
-        let lone_os = Platform { os: "linux".into(), ..local };
+        let host = Platform::host();
+        let lone_os = Platform { os: "linux".into(), ..host };
         let table = [
             ("linux", lone_os.to_string()),
             ("arm64", "linux/arm64".into()),
@@ -353,7 +354,7 @@ mod tests {
         let list = parse_list(&["linux/arm64, linux/amd64", "linux/aarch64/v8", "x86_64,linux/arm"]).unwrap();
         let names: Vec<String> = list.iter().map(Platform::to_string).collect();
         assert_eq!(names, ["linux/arm64", "linux/amd64", "linux/arm/v7"]);
-        assert_eq!(parse_list(&["local"]).unwrap(), [Platform::local()]);
+        assert_eq!(parse_list(&["local"]).unwrap(), [Platform::host()]);
         assert_eq!(parse_list::<&str>(&[]).unwrap(), []);
     }
 

@@ -1,47 +1,49 @@
 //! What somebody meant who wrote no platform.
 
-use super::{
-    Platform,
-    parse::{ARCHITECTURES, OPERATING_SYSTEMS, known_variants, parse_parts},
-};
+use super::parse::{OPERATING_SYSTEMS, parse_parts};
 
-/// Names other worlds use, and what they are here.
-const OTHER_NAMES: [(&str, &str); 31] = [
+/// Names that other worlds have for one part of a platform.
+const OTHER_NAMES: [(&str, &str); 36] = [
     ("win", "windows"),
     ("win32", "windows"),
-    ("win64", "windows/amd64"),
     ("mac", "darwin"),
     ("osx", "darwin"),
     ("alpine", "linux"),
     ("debian", "linux"),
     ("ubuntu", "linux"),
-    ("gnu", "linux"),
     ("x64", "amd64"),
+    ("intel64", "amd64"),
     ("x86", "386"),
-    ("x32", "386"),
     ("ia32", "386"),
     ("i486", "386"),
     ("i586", "386"),
     ("i686", "386"),
-    ("intel64", "amd64"),
-    ("arm32", "arm/v7"),
     ("aarch32", "arm/v7"),
+    ("arm32", "arm/v7"),
+    ("arm32v5", "arm/v5"),
+    ("arm32v6", "arm/v6"),
+    ("arm32v7", "arm/v7"),
+    ("arm64v8", "arm64"),
+    ("armv5", "arm/v5"),
+    ("armv6", "arm/v6"),
+    ("armv6l", "arm/v6"),
+    ("armv7", "arm/v7"),
+    ("armv7l", "arm/v7"),
+    ("armv7hl", "arm/v7"),
+    ("armv8", "arm64"),
     ("powerpc64le", "ppc64le"),
     ("ppc64el", "ppc64le"),
-    ("power", "ppc64le"),
     ("loongarch64", "loong64"),
-    ("mipsel", "mipsle"),
     ("mips64el", "mips64le"),
-    ("zseries", "s390x"),
-    ("systemz", "s390x"),
+    ("mipsel", "mipsle"),
     ("riscv64gc", "riscv64"),
     ("rv64", "riscv64"),
+    ("zarch", "s390x"),
     ("wasm32", "wasm"),
-    ("armv7l", "arm/v7"),
 ];
 
-/// Whole platforms, for texts whose parts cannot be told apart.
-const COMMON: [&str; 12] = [
+/// What people build for. Of several that are equally near, the first is suggested.
+const COMMON: [&str; 34] = [
     "linux/amd64",
     "linux/arm64",
     "linux/arm/v7",
@@ -52,107 +54,68 @@ const COMMON: [&str; 12] = [
     "linux/s390x",
     "linux/riscv64",
     "linux/loong64",
+    "linux/mips64le",
+    "linux/arm64/v8",
+    "linux/arm64/v9",
+    "linux/amd64/v4",
+    "linux/amd64/v3",
+    "linux/amd64/v2",
     "windows/amd64",
+    "windows/arm64",
+    "darwin/amd64",
+    "darwin/arm64",
+    "freebsd/amd64",
+    "freebsd/arm64",
+    "wasi/wasm",
     "local",
+    "linux",
+    "windows",
+    "amd64",
+    "arm64",
+    "arm",
+    "386",
+    "ppc64le",
+    "s390x",
+    "riscv64",
+    "loong64",
 ];
-
-/// Names accepted besides Go's.
-const ALIASES: [&str; 6] = ["x86_64", "x86-64", "aarch64", "armhf", "armel", "i386"];
 
 /// Longer texts are not a slip of the finger.
 const LONGEST: usize = 64;
 
-/// Similarity (0 to 1) below which a guess would only confuse.
-const LIKE_ENOUGH: f64 = 0.75;
+/// Likeness (0 to 1) below which a guess would only confuse.
+const LIKE_ENOUGH: f64 = 0.7;
 
-/// The nearest text that parses.
+/// The nearest text that is a platform, or `local`.
 pub(super) fn nearest(specifier: &str) -> Option<String> {
     if specifier.is_empty() || specifier.len() > LONGEST {
         return None;
     }
-    let text = specifier.to_ascii_lowercase();
-    corrected_parts(&text).or_else(|| closest(&text, COMMON.into_iter()))
-}
-
-/// Corrects part by part: `linus/amd46` is `linux/amd64`, `arm64/linux` is `linux/arm64`.
-fn corrected_parts(text: &str) -> Option<String> {
-    let mut parts: Vec<String> =
-        text.split('/').filter(|part| !part.is_empty()).map(corrected).collect::<Option<_>>()?;
-    if let [first, second, ..] = &mut parts[..]
-        && OPERATING_SYSTEMS.contains(&second.as_str())
-    {
-        std::mem::swap(first, second);
+    let text = in_our_words(&specifier.to_ascii_lowercase());
+    if parse_parts(&text).is_ok() {
+        return Some(text);
     }
-    let joined = parts.join("/");
-    match parse_parts(&joined) {
-        Ok(_) => Some(joined),
-        Err(_) => correct_variant(&joined),
-    }
-}
-
-/// One part: a known word stays, others become the nearest name.
-fn corrected(part: &str) -> Option<String> {
-    if is_version(part) || part.contains('(') || is_name(part) {
-        return Some(part.to_owned());
-    }
-    if let Some((_, name)) = OTHER_NAMES.iter().find(|(other, _)| *other == part) {
-        return Some((*name).to_owned());
-    }
-    if let Some(split) = split_variant(part) {
-        return Some(split);
-    }
-    let names = OPERATING_SYSTEMS.into_iter().chain(ARCHITECTURES).chain(ALIASES);
-    closest(part, names)
-}
-
-/// `armv7`, `arm64v8`, `amd64v3`: architecture and variant without the slash.
-fn split_variant(part: &str) -> Option<String> {
-    let (architecture, version) = part.rsplit_once('v')?;
-    let candidate = format!("{}/v{version}", architecture.trim_end_matches(['-', '_']));
-    parse_parts(&format!("linux/{candidate}")).ok().map(|_| candidate)
-}
-
-/// The last part of `os/architecture/variant` becomes the variant that is nearest.
-fn correct_variant(text: &str) -> Option<String> {
-    let (rest, variant) = text.rsplit_once('/')?;
-    let platform = parse_parts(rest).ok()?;
-    if !is_version(variant) {
-        return None;
-    }
-    let default = match platform.architecture.as_str() {
-        "amd64" => Some("v1"),
-        "arm64" => Some("v8"),
-        _ => None,
-    };
-    let known = known_variants(&platform.architecture)?;
-    let with_v = format!("v{}", variant.trim_start_matches('v'));
-    match closest(&with_v, default.into_iter().chain(known.iter().copied())) {
-        Some(variant) => Some(format!("{rest}/{variant}")),
-        None => Some(rest.to_owned()),
-    }
-}
-
-fn is_version(part: &str) -> bool {
-    let digits = part.trim_start_matches('v');
-    !digits.is_empty()
-        && digits.len() <= 4
-        && digits != "386"
-        && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-}
-
-fn is_name(part: &str) -> bool {
-    OPERATING_SYSTEMS.contains(&part)
-        || ARCHITECTURES.contains(&Platform::new("", part, None).architecture.as_str())
-}
-
-fn closest(text: &str, names: impl Iterator<Item = &'static str>) -> Option<String> {
-    names
-        .map(|name| {
-            (strsim::jaro_winkler(text, name).max(strsim::normalized_damerau_levenshtein(text, name)), name)
-        })
+    COMMON
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(&text, name), name))
         .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, name)| name.to_owned())
+}
+
+/// Replaces the names of other worlds, and puts the operating system first.
+fn in_our_words(text: &str) -> String {
+    let mut parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).map(our_name).collect();
+    match &mut parts[..] {
+        [only] if only.contains('/') => parts.insert(0, "linux"),
+        [first, second] if OPERATING_SYSTEMS.contains(second) => std::mem::swap(first, second),
+        _ => {}
+    }
+    parts.join("/")
+}
+
+fn our_name(part: &str) -> &str {
+    OTHER_NAMES.iter().find(|(other, _)| *other == part).map_or(part, |(_, ours)| ours)
 }
 
 #[cfg(test)]
@@ -169,49 +132,46 @@ mod tests {
             ("linux/x64", Some("linux/amd64")),
             ("x86", Some("386")),
             ("linux/armv7", Some("linux/arm/v7")),
-            ("linux/arm64v8", Some("linux/arm64/v8")),
-            ("linux/armv6", Some("linux/arm/v6")),
-            ("linux/armv7l", Some("linux/arm/v7")),
+            ("armv6l", Some("linux/arm/v6")),
+            ("linux/arm64v8", Some("linux/arm64")),
             ("arm64/linux", Some("linux/arm64")),
+            ("x64/linux", Some("linux/amd64")),
             ("linux-arm64", Some("linux/arm64")),
             ("linux_amd64", Some("linux/amd64")),
             ("linux arm64", Some("linux/arm64")),
             ("linux/ppc64el", Some("linux/ppc64le")),
-            ("linux/s390", None),
             ("linux/s309x", Some("linux/s390x")),
             ("linux/riscv46", Some("linux/riscv64")),
+            ("Ubuntu/AMD64", Some("linux/amd64")),
             ("win/amd64", Some("windows/amd64")),
-            ("linux/amd64/v5", Some("linux/amd64/v1")),
+            ("linux/amd64/v5", Some("linux/amd64/v4")),
             ("linux/amd64/2", Some("linux/amd64/v2")),
-            ("linux/arm/v9", Some("linux/arm/v5")),
+            ("linux/arm/v9", Some("linux/arm/v7")),
             ("linux/arm64/v7", Some("linux/arm64/v8")),
-            ("linux/386/v2", Some("linux/386")),
             ("linux/", Some("linux")),
+            ("//linux//arm64", Some("linux/arm64")),
             ("locla", Some("local")),
             ("", None),
+            ("///", None),
             ("qwertyuiop", None),
             ("linux/qwertyuiop", None),
         ];
         for (text, expected) in table {
-            if parse_parts(text).is_ok() {
-                continue;
-            }
+            assert!(parse_parts(text).is_err(), "{text} needs no correction");
             assert_eq!(nearest(text).as_deref(), expected, "{text}");
         }
     }
 
     #[test]
-    fn every_suggestion_is_a_platform() {
-        for (name, meant) in OTHER_NAMES {
-            for text in [name.to_owned(), format!("linux/{name}")] {
-                if let Some(suggestion) = nearest(&text) {
-                    assert!(
-                        suggestion == "local" || parse_parts(&suggestion).is_ok(),
-                        "{text} -> {suggestion}"
-                    );
-                }
-            }
-            assert!(parse_parts(meant).is_ok() || parse_parts(&format!("linux/{meant}")).is_ok(), "{meant}");
+    fn every_suggestion_is_valid() {
+        let mut suggestions: Vec<String> = COMMON.iter().map(|name| (*name).to_owned()).collect();
+        for (other, _) in OTHER_NAMES {
+            assert!(parse_parts(other).is_err(), "{other} needs no correction");
+            suggestions.extend(nearest(other));
+            suggestions.extend(nearest(&format!("linux/{other}")));
+        }
+        for text in suggestions.iter().filter(|text| *text != "local") {
+            assert!(parse_parts(text).is_ok(), "{text}");
         }
     }
 }
