@@ -1,9 +1,8 @@
 //! Which platforms may stand in for which, best first: containerd's `Only`.
 
-use super::{Platform, windows};
+use std::cmp::Reverse;
 
-/// Minor versions of ARMv8 that an ARMv9 version includes: v9.N includes v8.(N+5).
-const ARM_V9_INCLUDES_V8: u8 = 5;
+use super::{Platform, windows};
 
 impl Platform {
     /// The platforms whose content runs on this one, best first; this one is the first.
@@ -44,7 +43,7 @@ impl Platform {
     /// [`Platform::fallbacks`], needs no operating system feature that is not offered here, and its
     /// Windows version, if both have one, is compatible.
     pub fn satisfied_by(&self, candidate: &Self) -> bool {
-        self.rank(candidate).is_some()
+        rank(&self.fallbacks(), candidate).is_some()
     }
 
     /// Whether a process of this platform runs on the processor of `host`, such as
@@ -55,11 +54,6 @@ impl Platform {
     pub fn runs_natively_on(&self, host: &Self) -> bool {
         host.satisfied_by(self)
     }
-
-    /// Position of `candidate` among the fallbacks, 0 the best.
-    fn rank(&self, candidate: &Self) -> Option<usize> {
-        rank_among(&self.fallbacks(), candidate)
-    }
 }
 
 /// The offered platform that suits `requested` best: the earliest of its fallbacks; among equals
@@ -69,14 +63,14 @@ pub fn best_match<'a>(requested: &Platform, offered: impl Iterator<Item = &'a Pl
     offered
         .enumerate()
         .filter_map(|(index, candidate)| {
-            let rank = rank_among(&wanted, candidate)?;
-            Some(((rank, std::cmp::Reverse(candidate.os_features.len()), index), index))
+            Some((rank(&wanted, candidate)?, Reverse(candidate.os_features.len()), index))
         })
         .min()
-        .map(|(_, index)| index)
+        .map(|(_, _, index)| index)
 }
 
-fn rank_among(wanted: &[Platform], candidate: &Platform) -> Option<usize> {
+/// Position of the first of `wanted` that the candidate suits, 0 the best.
+fn rank(wanted: &[Platform], candidate: &Platform) -> Option<usize> {
     let candidate = candidate.clone().normalized();
     wanted.iter().position(|wanted| suits(wanted, &candidate))
 }
@@ -115,20 +109,23 @@ fn arm_versions(highest: u8) -> impl Iterator<Item = (&'static str, Option<Strin
     (5..=highest).rev().map(|version| ("arm", Some(format!("v{version}"))))
 }
 
-/// The arm64 versions that `variant` includes, itself left out; none for one we do not know.
+/// The arm64 versions that `variant` includes, downwards, itself left out; none for one we do not
+/// know. Version 9.N includes 8.(N+5), and 8.9 was the last of its line.
 fn arm64_versions_below(variant: &str) -> Vec<(&'static str, Option<String>)> {
-    let (v9, v8) = match variant.split_once('.').unwrap_or((variant, "0")) {
-        ("v8", minor) => (None, minor.parse::<u8>().ok().filter(|minor| *minor <= 9)),
-        ("v9", minor) => {
-            let minor = minor.parse::<u8>().ok().filter(|minor| *minor <= 7);
-            (minor, minor.map(|minor| (minor + ARM_V9_INCLUDES_V8).min(9)))
+    let (version, minor) = variant.split_once('.').unwrap_or((variant, "0"));
+    match (version, minor.parse::<u8>()) {
+        ("v8", Ok(minor @ 0..=9)) => arm64_minors("v8", minor).collect(),
+        ("v9", Ok(minor @ 0..=7)) => {
+            let last_of_v8 = (minor + 5).min(9);
+            arm64_minors("v9", minor).chain(arm64_minors("v8", last_of_v8 + 1)).collect()
         }
-        _ => (None, None),
-    };
-    let below_v9 = v9.into_iter().flat_map(|minor| (0..minor).rev().map(|minor| ("v9", minor)));
-    let highest_v8 = if v9.is_some() { v8.map(|minor| minor + 1) } else { v8 };
-    let below_v8 = highest_v8.into_iter().flat_map(|end| (0..end).rev().map(|minor| ("v8", minor)));
-    below_v9.chain(below_v8).map(|(major, minor)| ("arm64", Some(format!("{major}.{minor}")))).collect()
+        _ => Vec::new(),
+    }
+}
+
+/// `version.N` for every N below `end`, downwards.
+fn arm64_minors(version: &'static str, end: u8) -> impl Iterator<Item = (&'static str, Option<String>)> {
+    (0..end).rev().map(move |minor| ("arm64", Some(format!("{version}.{minor}"))))
 }
 
 #[cfg(test)]
