@@ -127,6 +127,14 @@ impl Apt {
         })
     }
 
+    /// Removes the downloaded packages and apt's caches; the package lists stay.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn tidy(&self) -> io::Result<()> {
+        ["packages", "cache"].iter().try_for_each(|name| fs::remove_dir_all(self.directory.join(name)))
+    }
+
     /// Tries without an update first: the lists may be there. `apt-get update` reports a failure
     /// when any list is broken, although the others are usable, so what counts is the `attempt`.
     fn with_retries(
@@ -193,7 +201,7 @@ fn configuration(directory: &Path, use_host_sources: bool, acquire: &str) -> Str
          Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"{own}/etc/parts\";\n\
          Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"{own}/etc/parts\";\n\
          {sources}APT::Architectures {{ {architectures}}};\nAPT::Sandbox::User \"root\";\n\
-         Acquire::Languages \"none\";\nAcquire::Retries \"3\";\n{acquire}"
+         Acquire::GzipIndexes \"true\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n{acquire}"
     )
 }
 

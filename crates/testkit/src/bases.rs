@@ -242,7 +242,10 @@ impl BaseImages {
     /// The one apt of the cache: its lists are read once for all images, by one user at a time.
     fn with_apt<T>(&self, work: impl FnOnce(&Apt) -> Result<T, BaseError>) -> Result<T, BaseError> {
         let _lock = self.cache.lock("apt")?;
-        work(&Apt::new(&self.cache.scratch("apt")?)?)
+        let apt = Apt::new(&self.cache.scratch("apt")?)?;
+        let result = work(&apt)?;
+        apt.tidy()?;
+        Ok(result)
     }
 }
 
