@@ -1,15 +1,111 @@
 //! Errors as a renderer shows them.
 
-use archway_dockerfile::diagnostic::Diagnostic;
+use archway_dockerfile::{diagnostic::Diagnostic, expand::ExpandError};
 
-use crate::error::LowerError;
+use crate::error::{LowerError, LowerProblem, PortProblem};
 
 impl LowerError {
     /// The error with its place, a few words to stand under it, and what to do.
     pub fn diagnostic(&self) -> Diagnostic {
-        if let Self::BadExpansion(error) = self {
-            return error.diagnostic();
+        if let LowerProblem::BadExpansion(problem) = &self.problem {
+            return ExpandError { problem: problem.clone(), span: self.span }.diagnostic();
         }
-        Diagnostic { message: self.to_string(), span: self.span(), label: String::new(), hint: None }
+        Diagnostic {
+            message: self.to_string(),
+            span: self.span,
+            label: label(&self.problem).to_owned(),
+            hint: hint(&self.problem),
+        }
     }
+}
+
+fn label(problem: &LowerProblem) -> &'static str {
+    use LowerProblem as P;
+    match problem {
+        P::UnknownTarget { .. } => "the last stage",
+        P::UnknownStageNumber { .. } => "no such stage",
+        P::LaterStage { .. } => "used before it is defined",
+        P::OwnStage { .. } => "this very stage",
+        P::EmptyBaseName { .. } | P::EmptyPlatform { .. } | P::EmptySource { .. } | P::EmptyVolume { .. } => {
+            "empty"
+        }
+        P::BadPlatform(_) => "not a platform",
+        P::BadImageName(_) => "not an image name",
+        P::BadExpansion(_) => "cannot be expanded",
+        P::VariableInFrom { .. } => "variables are not allowed here",
+        P::DestinationIsNoDirectory { .. } => "must end with `/`",
+        P::SourceOutsideContext { .. } => "outside the build context",
+        P::RemoteSource { .. } => "not a path",
+        P::BadMode { .. } => "not an octal mode",
+        P::BadOwner { .. } => "not user[:group]",
+        P::BadPort { .. } => "not port[-port][/protocol]",
+        P::UnknownSignal { .. } => "unknown signal",
+        P::UnknownNetwork { .. } => "unknown mode",
+        P::BadInlineName { .. } => "the body of the here-document",
+        P::ForeignDrive { .. } => "on another drive",
+        P::BadTrigger { .. } => "this image's trigger",
+        P::TooLarge { .. } => "beyond the limit",
+        P::NotYetSupported { .. } => "not supported yet",
+        P::StrategyNotMet { .. } => "decides the strategy",
+    }
+}
+
+fn hint(problem: &LowerProblem) -> Option<String> {
+    use LowerProblem as P;
+    let text = match problem {
+        P::UnknownTarget { nearest, .. }
+        | P::UnknownSignal { nearest, .. }
+        | P::UnknownNetwork { nearest, .. } => did_you_mean(nearest.as_deref()?),
+        P::UnknownStageNumber { stages, .. } => match stages {
+            1 => "the only stage is number 0".to_owned(),
+            _ => format!("stages are numbered from 0 to {}", stages - 1),
+        },
+        P::LaterStage { name } => format!("move `{name}` above this stage"),
+        P::OwnStage { .. } => {
+            "name an earlier stage, or leave --from out to copy from the build context".to_owned()
+        }
+        P::EmptyBaseName { unset, nearest, .. } | P::EmptyPlatform { unset, nearest, .. } => {
+            match (nearest, unset.first()) {
+                (Some(nearest), _) => did_you_mean(&format!("${nearest}")),
+                (None, Some(name)) => format!(
+                    "declare `ARG {name}=…` before the first FROM, or pass --build-arg {name}=… for an ARG there"
+                ),
+                (None, None) => return None,
+            }
+        }
+        P::BadPlatform(error) => did_you_mean(error.suggestion.as_deref()?),
+        P::VariableInFrom { .. } => {
+            "define a stage with `FROM $NAME AS stage`, and copy from that stage".to_owned()
+        }
+        P::DestinationIsNoDirectory { destination, .. } => did_you_mean(&format!("{destination}/")),
+        P::EmptySource { .. } => "set the variable, or leave the source out".to_owned(),
+        P::SourceOutsideContext { .. } => {
+            "paths start at the context's root; build with a context that holds the file".to_owned()
+        }
+        P::RemoteSource { .. } => "use ADD for URLs and git repositories".to_owned(),
+        P::BadMode { .. } => "want 0 to 7777, such as 755 or 0644".to_owned(),
+        P::BadOwner { .. } => "want user[:group], by name or number, such as app:app or 1000:1000".to_owned(),
+        P::BadPort { problem: PortProblem::HostPart, .. } => {
+            "only name the port inside; ports of the host are chosen when a container starts".to_owned()
+        }
+        P::BadPort { .. } => "want port[-port][/protocol], such as 80, 53/udp or 8000-8010".to_owned(),
+        P::BadInlineName { .. } => "use a delimiter without slashes, such as EOF".to_owned(),
+        P::ForeignDrive { .. } => "an image has the drive C: only".to_owned(),
+        P::BadTrigger { .. } => {
+            "the image was built with an instruction that this builder does not know".to_owned()
+        }
+        P::StrategyNotMet { platform, .. } => {
+            format!("leave --strategy out for {platform}, or change the step that decides")
+        }
+        P::BadImageName(_)
+        | P::BadExpansion(_)
+        | P::EmptyVolume { .. }
+        | P::TooLarge { .. }
+        | P::NotYetSupported { .. } => return None,
+    };
+    Some(text)
+}
+
+fn did_you_mean(word: &str) -> String {
+    format!("did you mean `{word}`?")
 }

@@ -1,16 +1,41 @@
 //! Why a Dockerfile, though well formed, makes no graph.
 
-use archway_dockerfile::{ast::Span, expand::ExpandError};
-use archway_oci::Platform;
+use archway_dockerfile::{
+    ast::Span,
+    expand::{ExpandError, ExpandProblem},
+};
+use archway_oci::{Platform, platform::PlatformError, reference::ReferenceError};
 use archway_report::Strategy;
 use thiserror::Error;
 
-use crate::trigger::TriggerProblem;
+/// A Dockerfile, though well formed, makes no graph.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{problem}")]
+pub struct LowerError {
+    /// What is wrong.
+    pub problem: LowerProblem,
+    /// Its place. For the triggers of a base image: the `FROM` that names the image.
+    pub span: Span,
+}
 
-/// What is wrong, and where. For the triggers of a base image the place is the `FROM` that names it.
+impl LowerError {
+    /// The same error at another place.
+    #[must_use]
+    pub(crate) fn at(self, span: Span) -> Self {
+        Self { span, ..self }
+    }
+}
+
+impl From<ExpandError> for LowerError {
+    fn from(error: ExpandError) -> Self {
+        Self { problem: LowerProblem::BadExpansion(error.problem), span: error.span }
+    }
+}
+
+/// What can be wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum LowerError {
+pub enum LowerProblem {
     /// `--target` names no stage.
     #[error("there is no stage `{name}` to build")]
     UnknownTarget {
@@ -18,8 +43,6 @@ pub enum LowerError {
         name: String,
         /// The stage that was probably meant.
         nearest: Option<String>,
-        /// The last stage's `FROM`.
-        span: Span,
     },
     /// `COPY --from=7` in a file with fewer stages.
     #[error("there is no stage number {number}: the Dockerfile has {stages}")]
@@ -28,24 +51,18 @@ pub enum LowerError {
         number: String,
         /// How many there are; the first is number 0.
         stages: usize,
-        /// The place.
-        span: Span,
     },
     /// `COPY --from=` names a stage that comes later.
     #[error("stage `{name}` is defined after this one")]
     LaterStage {
         /// As written.
         name: String,
-        /// The place.
-        span: Span,
     },
     /// `COPY --from=` names the stage it stands in.
     #[error("stage `{name}` cannot copy from itself")]
     OwnStage {
         /// As written.
         name: String,
-        /// The place.
-        span: Span,
     },
     /// `FROM $BASE`, and `BASE` is empty or not set.
     #[error("the base image name `{expression}` is empty")]
@@ -54,8 +71,8 @@ pub enum LowerError {
         expression: String,
         /// Variables it uses that are not set.
         unset: Vec<String>,
-        /// The place.
-        span: Span,
+        /// A variable with a name like one of them that is set.
+        nearest: Option<String>,
     },
     /// `FROM --platform=$P`, and `P` is empty or not set.
     #[error("the platform `{expression}` is empty")]
@@ -64,21 +81,23 @@ pub enum LowerError {
         expression: String,
         /// Variables it uses that are not set.
         unset: Vec<String>,
-        /// A variable with a similar name that is set.
+        /// A variable with a name like one of them that is set.
         nearest: Option<String>,
-        /// The place.
-        span: Span,
     },
+    /// `FROM --platform=` is no platform.
+    #[error(transparent)]
+    BadPlatform(PlatformError),
+    /// A name in `FROM` or `--from` is no image reference.
+    #[error(transparent)]
+    BadImageName(ReferenceError),
     /// A word could not be expanded.
     #[error(transparent)]
-    BadExpansion(ExpandError),
+    BadExpansion(ExpandProblem),
     /// `COPY --from=$STAGE`.
     #[error("`--from={value}` holds a variable, and --from is not expanded")]
     VariableInFrom {
         /// As written.
         value: String,
-        /// The place.
-        span: Span,
     },
     /// Several files to one file.
     #[error(
@@ -89,24 +108,18 @@ pub enum LowerError {
         instruction: &'static str,
         /// Expanded.
         destination: String,
-        /// The place.
-        span: Span,
     },
     /// `COPY $NOTHING /`.
     #[error("the source `{expression}` is empty")]
     EmptySource {
         /// As written.
         expression: String,
-        /// The place.
-        span: Span,
     },
     /// `COPY ../file /`.
     #[error("`{path}` is outside the build context")]
     SourceOutsideContext {
         /// Expanded.
         path: String,
-        /// The place.
-        span: Span,
     },
     /// `COPY https://… /`.
     #[error(
@@ -115,24 +128,18 @@ pub enum LowerError {
     RemoteSource {
         /// Expanded.
         source_name: String,
-        /// The place.
-        span: Span,
     },
     /// `--chmod=` is not octal, or more than 7777.
     #[error("`{value}` is no file mode")]
     BadMode {
         /// Expanded.
         value: String,
-        /// The place.
-        span: Span,
     },
     /// `--chown=` or `USER` is not `user[:group]`.
     #[error("`{value}` is no owner")]
     BadOwner {
         /// Expanded.
         value: String,
-        /// The place.
-        span: Span,
     },
     /// `EXPOSE` of something that is no port.
     #[error("`{value}` cannot be exposed: {problem}")]
@@ -141,16 +148,12 @@ pub enum LowerError {
         value: String,
         /// What is wrong with it.
         problem: PortProblem,
-        /// The place.
-        span: Span,
     },
     /// `VOLUME $NOTHING`.
     #[error("the volume `{expression}` is empty")]
     EmptyVolume {
         /// As written.
         expression: String,
-        /// The place.
-        span: Span,
     },
     /// `STOPSIGNAL` is no signal.
     #[error("there is no signal `{value}`")]
@@ -159,8 +162,6 @@ pub enum LowerError {
         value: String,
         /// The signal that was probably meant.
         nearest: Option<String>,
-        /// The place.
-        span: Span,
     },
     /// `RUN --network=` is none of the known ones.
     #[error("there is no network mode `{value}`")]
@@ -169,26 +170,20 @@ pub enum LowerError {
         value: String,
         /// The mode that was probably meant.
         nearest: Option<String>,
-        /// The place.
-        span: Span,
     },
     /// A here-document whose delimiter cannot be a file name.
     #[error("the here-document `{name}` cannot become a file: its delimiter is no file name")]
     BadInlineName {
         /// The delimiter.
         name: String,
-        /// The place of the body.
-        span: Span,
     },
     /// A Windows path that is not on drive `C:`.
     #[error("`{path}` is not on drive C:")]
     ForeignDrive {
         /// Expanded.
         path: String,
-        /// The place.
-        span: Span,
     },
-    /// An `ONBUILD` trigger of a base image is no instruction that may stand there.
+    /// An `ONBUILD` trigger of a base image does not parse.
     #[error("the image `{image}` has an ONBUILD trigger that cannot be run: `{trigger}`: {problem}")]
     BadTrigger {
         /// The base image.
@@ -196,31 +191,31 @@ pub enum LowerError {
         /// The trigger.
         trigger: String,
         /// What is wrong with it.
-        problem: TriggerProblem,
-        /// The `FROM` line.
-        span: Span,
+        problem: archway_dockerfile::Problem,
+    },
+    /// Names, values and scripts are beyond the bound.
+    #[error("the values of this build come to more than {limit} bytes")]
+    TooLarge {
+        /// The bound.
+        limit: usize,
     },
     /// Part of the language, but not of this version.
     #[error("{what} is not supported yet")]
     NotYetSupported {
         /// What, as it would be written.
         what: String,
-        /// The place.
-        span: Span,
     },
     /// `--strategy` asks for one way, the Dockerfile leads to another.
-    #[error("{platform:?} would be built {actual}, not {wanted}: {reason}")]
+    #[error("{platform} would be built {actual}, not {wanted}: {reason}")]
     StrategyNotMet {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// As asked for.
         wanted: Strategy,
         /// As it is.
         actual: Strategy,
         /// Why it is so.
         reason: String,
-        /// The step that decides; the target stage's `FROM` if there is none.
-        span: Span,
     },
 }
 
@@ -245,35 +240,4 @@ pub enum PortProblem {
     /// `8080:80`
     #[error("EXPOSE takes no host port or address")]
     HostPart,
-}
-
-impl LowerError {
-    /// Its place in the Dockerfile.
-    pub fn span(&self) -> Span {
-        match self {
-            Self::UnknownTarget { span, .. }
-            | Self::UnknownStageNumber { span, .. }
-            | Self::LaterStage { span, .. }
-            | Self::OwnStage { span, .. }
-            | Self::EmptyBaseName { span, .. }
-            | Self::EmptyPlatform { span, .. }
-            | Self::VariableInFrom { span, .. }
-            | Self::DestinationIsNoDirectory { span, .. }
-            | Self::EmptySource { span, .. }
-            | Self::SourceOutsideContext { span, .. }
-            | Self::RemoteSource { span, .. }
-            | Self::BadMode { span, .. }
-            | Self::BadOwner { span, .. }
-            | Self::BadPort { span, .. }
-            | Self::EmptyVolume { span, .. }
-            | Self::UnknownSignal { span, .. }
-            | Self::UnknownNetwork { span, .. }
-            | Self::BadInlineName { span, .. }
-            | Self::ForeignDrive { span, .. }
-            | Self::BadTrigger { span, .. }
-            | Self::NotYetSupported { span, .. }
-            | Self::StrategyNotMet { span, .. } => *span,
-            Self::BadExpansion(error) => error.span,
-        }
-    }
 }

@@ -21,8 +21,10 @@ pub struct Inputs<'a> {
     pub dockerfile: &'a Dockerfile,
     /// Requested platforms, normalised, each once, in the order of the outputs.
     pub platforms: &'a [Platform],
-    /// The platform of the machine that runs the steps: `BUILDPLATFORM`.
+    /// The platform that stages of the machine's own are for: `BUILDPLATFORM`, [`Platform::local`].
     pub build_platform: &'a Platform,
+    /// What this machine's processor runs, [`Platform::host`]: decides what has to be emulated.
+    pub host: &'a Platform,
     /// `--build-arg`, with their values.
     pub build_args: &'a BTreeMap<String, String>,
     /// `--target`: name or number of a stage; `None` is the last.

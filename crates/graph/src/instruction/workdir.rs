@@ -1,0 +1,32 @@
+//! `WORKDIR`
+
+use archway_dockerfile::ast::Word;
+
+use crate::{
+    error::LowerError,
+    op::{MkdirOp, Op},
+    path,
+    selection::Step,
+    stage::{Layer, StageBuilder},
+};
+
+/// Makes the directory, seen from the one before, and enters it.
+pub(crate) fn workdir(
+    builder: &mut StageBuilder<'_>,
+    step: &Step<'_>,
+    word: &Word,
+) -> Result<(), LowerError> {
+    let directory = builder.slashed(builder.expander().word(word)?, word)?;
+    let directory = path::absolute(&builder.state.workdir, &directory);
+    builder.state.enter(directory.clone());
+    let mut layer = Layer::None;
+    if directory != "/" {
+        let base = builder.state.node;
+        let user = builder.state.image.config.user.clone();
+        let op = Op::Mkdir(MkdirOp { base, path: directory.clone(), user });
+        builder.advance(step, op, &step.instruction.line);
+        layer = Layer::Made;
+    }
+    builder.state.record(format!("WORKDIR {directory}"), layer);
+    Ok(())
+}

@@ -1,0 +1,362 @@
+//! Which stages a platform needs, and what they stand on.
+//!
+//! A stage can only use earlier ones, so one pass from the target down to the first stage finds
+//! everything, base images included.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use archway_dockerfile::ast::{Dockerfile, Instruction, Kind, Span, Stage, Word};
+use archway_oci::{Platform, Reference};
+
+use crate::{
+    arguments,
+    error::{LowerError, LowerProblem},
+    inputs::{BaseRequest, Inputs, ResolvedBase},
+    nearest::nearest,
+    support,
+    variables::{Expander, Variables},
+};
+
+/// The name of the empty root file system.
+const SCRATCH: &str = "scratch";
+
+/// What one requested platform needs of the Dockerfile.
+#[derive(Debug)]
+pub(crate) struct Selection<'a> {
+    pub(crate) platform: &'a Platform,
+    pub(crate) globals: Variables,
+    /// By index; a stage comes after all it uses. The last one is the target.
+    pub(crate) stages: BTreeMap<usize, SelectedStage<'a>>,
+}
+
+/// A stage that is going to be built.
+#[derive(Debug)]
+pub(crate) struct SelectedStage<'a> {
+    pub(crate) stage: &'a Stage,
+    /// `--platform=`
+    pub(crate) platform: Option<Platform>,
+    pub(crate) base: Origin,
+    /// The triggers of the base, then the stage's own instructions.
+    pub(crate) steps: Vec<Step<'a>>,
+}
+
+/// Where a root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Scratch,
+    Stage(usize),
+    Image(ImageUse),
+}
+
+/// An image, as a key of [`Inputs::bases`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageUse {
+    pub(crate) name: String,
+    pub(crate) platform: Platform,
+}
+
+/// An instruction of a stage.
+#[derive(Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) instruction: Cow<'a, Instruction>,
+    pub(crate) author: Author,
+    /// What `--from=` means.
+    pub(crate) from: Option<Origin>,
+}
+
+/// Who wrote an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// It stands in the stage.
+    Stage,
+    /// It is an `ONBUILD` of the stage this one starts from.
+    ParentStage,
+    /// It is an `ONBUILD` of the base image; its spans mean nothing here.
+    BaseImage,
+}
+
+impl Step<'_> {
+    pub(crate) fn is_trigger(&self) -> bool {
+        self.author != Author::Stage
+    }
+
+    /// Its place in the Dockerfile, if it has one.
+    pub(crate) fn span(&self) -> Option<Span> {
+        (self.author != Author::BaseImage).then_some(self.instruction.span)
+    }
+}
+
+/// Looks up base images, and collects those that are missing.
+#[derive(Debug)]
+pub(crate) struct Images<'a> {
+    inputs: &'a Inputs<'a>,
+    missing: Vec<BaseRequest>,
+}
+
+impl<'a> Images<'a> {
+    pub(crate) fn new(inputs: &'a Inputs<'a>) -> Self {
+        Self { inputs, missing: Vec::new() }
+    }
+
+    /// What is missing, each once, in the order of the Dockerfile.
+    pub(crate) fn into_missing(mut self) -> Vec<BaseRequest> {
+        self.missing.sort_by_key(|request| request.span.start);
+        self.missing
+    }
+
+    fn find(&mut self, image: &ImageUse, span: Span, hint: Option<String>) -> Option<&'a ResolvedBase> {
+        let ImageUse { name, platform } = image.clone();
+        let known = self.inputs.bases.get(&(name.clone(), platform.clone()));
+        let asked = |request: &BaseRequest| request.name == name && request.platform == platform;
+        if known.is_none() && !self.missing.iter().any(asked) {
+            self.missing.push(BaseRequest { name, platform, span, hint });
+        }
+        known
+    }
+}
+
+/// The stage that `--target` means, or the last one.
+pub(crate) fn target_stage(inputs: &Inputs<'_>) -> Result<usize, LowerError> {
+    let stages = &inputs.dockerfile.stages;
+    let last = stages.len().saturating_sub(1);
+    let Some(target) = inputs.target else { return Ok(last) };
+    let numbered = || target.parse().ok().filter(|number| *number < stages.len());
+    stage_before(stages, stages.len(), target).or_else(numbered).ok_or_else(|| LowerError {
+        problem: LowerProblem::UnknownTarget {
+            name: target.to_owned(),
+            nearest: nearest(target, names(stages)).map(str::to_owned),
+        },
+        span: stages.last().map(|stage| stage.span).unwrap_or_default(),
+    })
+}
+
+/// Selects what `platform` needs; missing base images are noted in `images`, and what hangs on
+/// their triggers is then not selected yet.
+pub(crate) fn select<'a>(
+    inputs: &'a Inputs<'a>,
+    target: usize,
+    platform: &'a Platform,
+    images: &mut Images<'a>,
+) -> Result<Selection<'a>, LowerError> {
+    let globals = arguments::global_scope(inputs, platform)?;
+    let mut stages: BTreeMap<usize, SelectedStage<'a>> = BTreeMap::new();
+    let mut wanted = vec![false; target + 1];
+    wanted[target] = true;
+    for index in (0..=target).rev().filter(|index| inputs.dockerfile.stages.len() > *index) {
+        if !wanted[index] {
+            continue;
+        }
+        let selector = Selector { dockerfile: inputs.dockerfile, index, platform, globals: &globals };
+        let selected = selector.stage(images)?;
+        let froms = selected.steps.iter().filter_map(|step| step.from.as_ref());
+        for origin in froms.chain([&selected.base]) {
+            if let Origin::Stage(used) = origin {
+                wanted[*used] = true;
+            }
+        }
+        stages.insert(index, selected);
+    }
+    Ok(Selection { platform, globals, stages })
+}
+
+/// Selects one stage for one requested platform.
+struct Selector<'a, 'g> {
+    dockerfile: &'a Dockerfile,
+    index: usize,
+    platform: &'a Platform,
+    globals: &'g Variables,
+}
+
+impl<'a> Selector<'a, '_> {
+    fn stage(&self, images: &mut Images<'a>) -> Result<SelectedStage<'a>, LowerError> {
+        let stage = &self.dockerfile.stages[self.index];
+        let platform = stage.platform.as_ref().map(|word| self.stage_platform(word)).transpose()?;
+        let base = self.base(stage, platform.as_ref())?;
+        let mut instructions = self.triggers(&base, stage, images)?;
+        let own = stage.instructions.iter();
+        instructions.extend(own.map(|instruction| (Cow::Borrowed(instruction), Author::Stage)));
+        let mut steps = Vec::with_capacity(instructions.len());
+        for (instruction, author) in instructions {
+            let step = self.step(instruction, author, images);
+            steps.push(step.map_err(|error| error.of(author, stage))?);
+        }
+        Ok(SelectedStage { stage, platform, base, steps })
+    }
+
+    fn stage_platform(&self, word: &Word) -> Result<Platform, LowerError> {
+        let expanded = self.expander().traced(word)?;
+        let problem = if expanded.value.is_empty() {
+            let unset: Vec<String> = expanded.unset.into_iter().collect();
+            let nearest = self.nearest_variable(&unset);
+            LowerProblem::EmptyPlatform { expression: word.value.clone(), unset, nearest }
+        } else {
+            match Platform::parse(&expanded.value) {
+                Ok(platform) => return Ok(platform),
+                Err(error) => LowerProblem::BadPlatform(error),
+            }
+        };
+        Err(LowerError { problem, span: word.span })
+    }
+
+    fn base(&self, stage: &Stage, platform: Option<&Platform>) -> Result<Origin, LowerError> {
+        let word = &stage.base;
+        let expanded = self.expander().traced(word)?;
+        if expanded.value.is_empty() {
+            let unset: Vec<String> = expanded.unset.into_iter().collect();
+            let nearest = self.nearest_variable(&unset);
+            let problem = LowerProblem::EmptyBaseName { expression: word.value.clone(), unset, nearest };
+            return Err(LowerError { problem, span: word.span });
+        }
+        if expanded.value == SCRATCH {
+            return Ok(Origin::Scratch);
+        }
+        if let Some(earlier) = stage_before(&self.dockerfile.stages, self.index, &expanded.value) {
+            return Ok(Origin::Stage(earlier));
+        }
+        image(expanded.value, platform.unwrap_or(self.platform), word.span)
+    }
+
+    /// What the base wants to be run first.
+    fn triggers(
+        &self,
+        base: &Origin,
+        stage: &Stage,
+        images: &mut Images<'a>,
+    ) -> Result<Vec<(Cow<'a, Instruction>, Author)>, LowerError> {
+        match base {
+            Origin::Scratch => Ok(Vec::new()),
+            Origin::Stage(parent) => {
+                let instructions = self.dockerfile.stages[*parent].instructions.iter();
+                let triggers = instructions.filter_map(|instruction| match &instruction.kind {
+                    Kind::OnBuild { instruction, .. } => {
+                        Some((Cow::Borrowed(&**instruction), Author::ParentStage))
+                    }
+                    _ => None,
+                });
+                Ok(triggers.collect())
+            }
+            Origin::Image(image) => {
+                let known = images.find(image, stage.base.span, self.hint(&image.name));
+                let triggers = known.map(|base| base.config.config.on_build.as_slice()).unwrap_or_default();
+                triggers.iter().map(|text| image_trigger(image, text, stage)).collect()
+            }
+        }
+    }
+
+    fn step(
+        &self,
+        instruction: Cow<'a, Instruction>,
+        author: Author,
+        images: &mut Images<'a>,
+    ) -> Result<Step<'a>, LowerError> {
+        support::check(&instruction)?;
+        let from = match &instruction.kind {
+            Kind::Copy(copy) => copy.from.as_ref().map(|word| self.copied_from(word)).transpose()?,
+            _ => None,
+        };
+        if let (Some(Origin::Image(image)), Kind::Copy(copy)) = (&from, &instruction.kind) {
+            let word_span = copy.from.as_ref().map_or(instruction.span, |word| word.span);
+            let stage_span = self.dockerfile.stages[self.index].span;
+            let span = if author == Author::BaseImage { stage_span } else { word_span };
+            images.find(image, span, self.hint(&image.name));
+        }
+        Ok(Step { instruction, author, from })
+    }
+
+    /// `--from=`: the number or name of an earlier stage, else an image for the requested platform.
+    /// Not for the platform of this stage: a `$BUILDPLATFORM` stage copies what is for the target.
+    fn copied_from(&self, word: &Word) -> Result<Origin, LowerError> {
+        let name = word.value.as_str();
+        let fail = |problem| Err(LowerError { problem, span: word.span });
+        if name.contains('$') {
+            return fail(LowerProblem::VariableInFrom { value: name.to_owned() });
+        }
+        let stages = &self.dockerfile.stages;
+        let found = match name.parse::<usize>() {
+            Ok(number) if number < stages.len() => Some(number),
+            Ok(_) => {
+                let number = name.to_owned();
+                return fail(LowerProblem::UnknownStageNumber { number, stages: stages.len() });
+            }
+            Err(_) => stage_before(stages, self.index, name).or_else(|| stage_from(stages, self.index, name)),
+        };
+        match found {
+            Some(index) if index < self.index => Ok(Origin::Stage(index)),
+            Some(index) if index == self.index => fail(LowerProblem::OwnStage { name: name.to_owned() }),
+            Some(_) => fail(LowerProblem::LaterStage { name: name.to_owned() }),
+            None if name == SCRATCH => Ok(Origin::Scratch),
+            None => image(name.to_owned(), self.platform, word.span),
+        }
+    }
+
+    /// What to say if there is no image of this name.
+    fn hint(&self, name: &str) -> Option<String> {
+        let stages = &self.dockerfile.stages;
+        if let Some(later) = stage_from(stages, self.index + 1, name) {
+            let (line, _) = self.dockerfile.source.lines(stages[later].span);
+            return Some(format!(
+                "stage `{name}` is defined on line {line}; a stage can only use earlier ones"
+            ));
+        }
+        let similar = nearest(name, names(&stages[..self.index]))?;
+        Some(format!("did you mean the stage `{similar}`?"))
+    }
+
+    fn expander(&self) -> Expander<'_> {
+        Expander { escape: self.dockerfile.escape, variables: self.globals }
+    }
+
+    fn nearest_variable(&self, unset: &[String]) -> Option<String> {
+        unset.iter().find_map(|name| nearest(name, self.globals.names())).map(str::to_owned)
+    }
+}
+
+impl LowerError {
+    /// An error in what `author` wrote, at a place in the Dockerfile.
+    pub(crate) fn of(self, author: Author, stage: &Stage) -> Self {
+        if author == Author::BaseImage { self.at(stage.span) } else { self }
+    }
+}
+
+fn image(name: String, platform: &Platform, span: Span) -> Result<Origin, LowerError> {
+    match name.parse::<Reference>() {
+        Ok(_) => Ok(Origin::Image(ImageUse { name, platform: platform.clone() })),
+        Err(error) => Err(LowerError { problem: LowerProblem::BadImageName(error), span }),
+    }
+}
+
+fn image_trigger<'a>(
+    image: &ImageUse,
+    text: &str,
+    stage: &Stage,
+) -> Result<(Cow<'a, Instruction>, Author), LowerError> {
+    match archway_dockerfile::parse_onbuild(text) {
+        Ok(instruction) => Ok((Cow::Owned(instruction), Author::BaseImage)),
+        Err(error) => Err(LowerError {
+            problem: LowerProblem::BadTrigger {
+                image: image.name.clone(),
+                trigger: text.to_owned(),
+                problem: error.problem,
+            },
+            span: stage.span,
+        }),
+    }
+}
+
+/// The nearest stage before `index` with this name.
+fn stage_before(stages: &[Stage], index: usize, name: &str) -> Option<usize> {
+    stages[..index].iter().rposition(|stage| is_named(stage, name))
+}
+
+/// The first stage with this name that is not before `index`.
+fn stage_from(stages: &[Stage], index: usize, name: &str) -> Option<usize> {
+    stages[index..].iter().position(|stage| is_named(stage, name)).map(|offset| index + offset)
+}
+
+fn is_named(stage: &Stage, name: &str) -> bool {
+    stage.name.as_ref().is_some_and(|known| known.value.eq_ignore_ascii_case(name))
+}
+
+fn names(stages: &[Stage]) -> impl Iterator<Item = &str> {
+    stages.iter().filter_map(|stage| Some(stage.name.as_ref()?.value.as_str()))
+}

@@ -1,0 +1,263 @@
+//! A stage while its instructions are applied one after the other.
+
+use std::collections::BTreeMap;
+
+use archway_dockerfile::ast::{Kind, Span, Stage};
+use archway_oci::{History, ImageConfig, Platform};
+
+use crate::{
+    error::{LowerError, LowerProblem},
+    inputs::{Bases, Inputs, ResolvedBase},
+    instruction,
+    nodes::Nodes,
+    op::{ImageOp, Label, NodeId, Op},
+    path,
+    selection::{ImageUse, Origin, SelectedStage, Selection, Step},
+    variables::{Expander, Variables},
+};
+
+/// What BuildKit notes in the history as the author of an entry; tools look for it.
+const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+/// The search path of an image that has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What all names, values and scripts of a graph may come to. Variables that contain one another
+/// would otherwise let a small Dockerfile fill the memory.
+const MAX_GRAPH_BYTES: usize = 64 << 20;
+
+/// Where a stage stands: what the next instruction starts from.
+#[derive(Debug, Clone)]
+pub(crate) struct StageState {
+    /// The root file system so far.
+    pub(crate) node: NodeId,
+    /// The image at the bottom.
+    pub(crate) base: Option<NodeId>,
+    /// The platform of the root file system.
+    pub(crate) platform: Platform,
+    /// ENV and ARG alike: of one name, what was set last counts.
+    pub(crate) variables: Variables,
+    /// Declared ARGs and their values, for the history.
+    pub(crate) arguments: Vec<(String, Option<String>)>,
+    pub(crate) image: ImageConfig,
+    /// WORKDIR with slashes, never empty.
+    pub(crate) workdir: String,
+    /// Whether this stage, not its base, has a CMD.
+    pub(crate) has_cmd: bool,
+}
+
+/// Whether an instruction adds a layer, as the history says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layer {
+    Made,
+    None,
+}
+
+impl StageState {
+    fn scratch(node: NodeId, platform: &Platform) -> Self {
+        let mut image = ImageConfig { platform: platform.clone(), ..ImageConfig::default() };
+        image.config.working_dir = "/".to_owned();
+        Self::new(node, None, platform.clone(), image)
+    }
+
+    fn of_image(node: NodeId, base: &ResolvedBase, platform: &Platform) -> Self {
+        let mut image = base.config.clone();
+        image.created = None;
+        // They are run by this build.
+        image.config.on_build.clear();
+        Self::new(node, Some(node), platform.clone(), image)
+    }
+
+    fn new(node: NodeId, base: Option<NodeId>, platform: Platform, mut image: ImageConfig) -> Self {
+        let config = &mut image.config;
+        // Windows finds its programs by itself.
+        let has_path = config.env.iter().any(|entry| entry.starts_with("PATH="));
+        if !has_path && platform.os != "windows" {
+            config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        let variables = Variables::from_assignments(&config.env);
+        let workdir = match config.working_dir.as_str() {
+            "" => "/".to_owned(),
+            directory => {
+                let directory = path::slashed(directory, &platform.os).unwrap_or_default();
+                path::absolute("/", &directory)
+            }
+        };
+        let arguments = Vec::new();
+        Self { node, base, platform, variables, arguments, image, workdir, has_cmd: false }
+    }
+
+    /// What a stage that starts from this one starts with. ARGs stay in scope.
+    fn child(&self) -> Self {
+        let mut child = self.clone();
+        child.image.config.on_build.clear();
+        child.has_cmd = false;
+        child
+    }
+
+    fn history_bytes(&self) -> usize {
+        self.image.history.iter().filter_map(|entry| entry.created_by.as_ref()).map(String::len).sum()
+    }
+
+    pub(crate) fn record(&mut self, created_by: String, layer: Layer) {
+        self.image.history.push(History {
+            created_by: Some(created_by),
+            comment: Some(HISTORY_COMMENT.to_owned()),
+            empty_layer: layer == Layer::None,
+            ..History::default()
+        });
+    }
+
+    /// Sets the stage's directory, given with slashes.
+    pub(crate) fn enter(&mut self, workdir: String) {
+        self.image.config.working_dir =
+            if self.platform.os == "windows" { workdir.replace('/', "\\") } else { workdir.clone() };
+        self.workdir = workdir;
+    }
+}
+
+/// Applies the instructions of one stage.
+#[derive(Debug)]
+pub(crate) struct StageBuilder<'a> {
+    pub(crate) inputs: &'a Inputs<'a>,
+    pub(crate) globals: &'a Variables,
+    pub(crate) state: StageState,
+    earlier: &'a BTreeMap<usize, StageState>,
+    steps: Steps<'a>,
+}
+
+impl<'a> StageBuilder<'a> {
+    /// Builds a stage on the stages in `earlier`.
+    pub(crate) fn build(
+        inputs: &'a Inputs<'a>,
+        selection: &'a Selection<'a>,
+        selected: &SelectedStage<'_>,
+        earlier: &'a BTreeMap<usize, StageState>,
+        nodes: &'a mut Nodes,
+    ) -> Result<StageState, LowerError> {
+        let stage = selected.stage;
+        let mut steps = Steps::new(stage, inputs, nodes);
+        let state = match &selected.base {
+            Origin::Scratch => StageState::scratch(steps.scratch(), selection.platform),
+            Origin::Stage(index) => earlier[index].child(),
+            Origin::Image(image) => {
+                let node = steps.image(image, stage.span);
+                StageState::of_image(node, steps.resolved(image), &image.platform)
+            }
+        };
+        steps.nodes.spend(state.history_bytes());
+        let mut builder = StageBuilder { inputs, globals: &selection.globals, state, earlier, steps };
+        for step in &selected.steps {
+            builder.apply(step).map_err(|error| error.of(step.author, stage))?;
+        }
+        builder.steps.finish();
+        Ok(builder.state)
+    }
+
+    fn apply(&mut self, step: &Step<'_>) -> Result<(), LowerError> {
+        let recorded = self.state.image.history.len();
+        self.dispatch(step)?;
+        let new = self.state.image.history.iter().skip(recorded);
+        let bytes = new.filter_map(|entry| entry.created_by.as_ref()).map(String::len).sum();
+        if self.steps.nodes.spend(bytes) > MAX_GRAPH_BYTES {
+            let problem = LowerProblem::TooLarge { limit: MAX_GRAPH_BYTES };
+            return Err(LowerError { problem, span: step.instruction.span });
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, step: &Step<'_>) -> Result<(), LowerError> {
+        match &step.instruction.kind {
+            Kind::Arg(declarations) => instruction::arg::declare(self, declarations),
+            Kind::Env(pairs) => instruction::config::env(self, pairs),
+            Kind::Label(pairs) => instruction::config::label(self, pairs),
+            Kind::Run(run) => instruction::run::run(self, step, run),
+            Kind::Copy(copy) => instruction::copy::copy(self, step, copy, "COPY"),
+            Kind::Add(copy) => instruction::copy::copy(self, step, copy, "ADD"),
+            Kind::Workdir(path) => instruction::workdir::workdir(self, step, path),
+            Kind::User(user) => instruction::config::user(self, user),
+            Kind::Entrypoint(command) => instruction::config::entrypoint(self, command),
+            Kind::Cmd(command) => instruction::config::cmd(self, command),
+            Kind::Expose(ports) => instruction::expose::expose(self, ports),
+            Kind::Volume(paths) => instruction::config::volume(self, paths),
+            Kind::StopSignal(signal) => instruction::signal::stop_signal(self, signal),
+            Kind::Healthcheck(check) => instruction::config::healthcheck(self, check),
+            Kind::Shell(shell) => instruction::config::shell(self, shell),
+            Kind::OnBuild { text, .. } => instruction::config::on_build(self, text),
+            Kind::Maintainer(name) => instruction::config::maintainer(self, name),
+        }
+    }
+
+    pub(crate) fn expander(&self) -> Expander<'_> {
+        Expander { escape: self.inputs.dockerfile.escape, variables: &self.state.variables }
+    }
+
+    /// Makes `op`, which stands on the current root file system, the current one.
+    pub(crate) fn advance(&mut self, step: &Step<'_>, op: Op, name: &str) {
+        let name = if step.is_trigger() { format!("ONBUILD {name}") } else { name.to_owned() };
+        self.state.node = self.steps.add(op, step.span(), name);
+    }
+
+    /// The root file system a COPY reads; `None` for the build context.
+    pub(crate) fn source(&mut self, step: &Step<'_>, span: Span) -> Option<NodeId> {
+        match step.from.as_ref()? {
+            Origin::Scratch => Some(self.steps.scratch()),
+            Origin::Stage(index) => Some(self.earlier[index].node),
+            Origin::Image(image) => Some(self.steps.image(image, span)),
+        }
+    }
+}
+
+/// The steps of one stage as they become nodes.
+#[derive(Debug)]
+struct Steps<'a> {
+    bases: &'a Bases,
+    nodes: &'a mut Nodes,
+    stage: String,
+    count: u32,
+    /// Those that no other stage or platform has.
+    new: Vec<NodeId>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(stage: &Stage, inputs: &'a Inputs<'a>, nodes: &'a mut Nodes) -> Self {
+        let name = stage.name.as_ref().map_or_else(|| stage.index.to_string(), |name| name.value.clone());
+        Self { bases: inputs.bases, nodes, stage: name, count: 0, new: Vec::new() }
+    }
+
+    fn scratch(&mut self) -> NodeId {
+        self.nodes.add(Op::Scratch, None, None).0
+    }
+
+    fn image(&mut self, image: &ImageUse, span: Span) -> NodeId {
+        let base = self.resolved(image);
+        let op = ImageOp {
+            name: image.name.clone(),
+            reference: base.reference.clone(),
+            manifest: base.manifest.clone(),
+            platform: image.platform.clone(),
+        };
+        self.add(Op::Image(op), Some(span), format!("FROM {}", image.name))
+    }
+
+    /// Selection asked for every image, and lowering starts when all of them are known.
+    fn resolved(&self, image: &ImageUse) -> &'a ResolvedBase {
+        &self.bases[&(image.name.clone(), image.platform.clone())]
+    }
+
+    fn add(&mut self, op: Op, span: Option<Span>, name: String) -> NodeId {
+        self.count += 1;
+        let label = Label { stage: self.stage.clone(), position: self.count, total: 0, name };
+        let (id, is_new) = self.nodes.add(op, span, Some(label));
+        if is_new {
+            self.new.push(id);
+        }
+        id
+    }
+
+    /// Now it is known how many there are.
+    fn finish(self) {
+        for id in self.new {
+            self.nodes.set_total(id, self.count);
+        }
+    }
+}

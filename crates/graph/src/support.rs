@@ -1,0 +1,45 @@
+//! What the language has and this version does not. Looked for before anything is downloaded, and
+//! refused: an option is never ignored.
+
+use archway_dockerfile::ast::{Copy, Instruction, Kind, Run, Span};
+
+use crate::error::{LowerError, LowerProblem};
+
+/// Refuses what cannot be built yet. Triggers that this build only stores are not looked at.
+pub(crate) fn check(instruction: &Instruction) -> Result<(), LowerError> {
+    let unsupported = match &instruction.kind {
+        Kind::Run(run) => unsupported_in_run(run),
+        Kind::Copy(copy) | Kind::Add(copy) => unsupported_in_copy(copy, instruction),
+        _ => None,
+    };
+    match unsupported {
+        Some((what, span)) => Err(not_yet(what, span)),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn not_yet(what: impl Into<String>, span: Span) -> LowerError {
+    LowerError { problem: LowerProblem::NotYetSupported { what: what.into() }, span }
+}
+
+fn unsupported_in_run(run: &Run) -> Option<(String, Span)> {
+    let flags = [
+        ("RUN --mount", run.mounts.first()),
+        ("RUN --security", run.security.as_ref()),
+        ("RUN --device", run.devices.first()),
+    ];
+    flags.into_iter().find_map(|(what, word)| Some((what.to_owned(), word?.span)))
+}
+
+fn unsupported_in_copy(copy: &Copy, instruction: &Instruction) -> Option<(String, Span)> {
+    let keyword = if matches!(instruction.kind, Kind::Add(_)) { "ADD" } else { "COPY" };
+    let flags = [
+        ("--link", copy.link.then_some(instruction.span)),
+        ("--parents", copy.parents.then_some(instruction.span)),
+        ("--exclude", copy.exclude.first().map(|word| word.span)),
+        ("--checksum", copy.checksum.as_ref().map(|word| word.span)),
+        ("--keep-git-dir", copy.keep_git_dir.map(|_| instruction.span)),
+        ("--unpack", copy.unpack.map(|_| instruction.span)),
+    ];
+    flags.into_iter().find_map(|(flag, span)| Some((format!("{keyword} {flag}"), span?)))
+}
