@@ -21,10 +21,10 @@ pub struct Inputs<'a> {
     pub dockerfile: &'a Dockerfile,
     /// Requested platforms, normalised, each once, in the order of the outputs.
     pub platforms: &'a [Platform],
-    /// The platform that stages of the machine's own are for: `BUILDPLATFORM`, [`Platform::local`].
+    /// The platform of the machine that runs the steps, `BUILDPLATFORM`: [`Platform::host`].
     pub build_platform: &'a Platform,
-    /// What this machine's processor runs, [`Platform::host`]: decides what has to be emulated.
-    pub host: &'a Platform,
+    /// What that machine's processor runs: [`Platform::host_processor`]. Decides what is emulated.
+    pub processor: &'a Platform,
     /// `--build-arg`, with their values.
     pub build_args: &'a BTreeMap<String, String>,
     /// `--target`: name or number of a stage; `None` is the last.

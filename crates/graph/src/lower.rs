@@ -131,7 +131,7 @@ fn output(
     state: StageState,
     platform: &Platform,
 ) -> Result<Output, LowerError> {
-    let machine = Machine { name: inputs.build_platform, host: inputs.host };
+    let machine = Machine { name: inputs.build_platform, processor: inputs.processor };
     let decision = strategy::decide(nodes, index, platform, machine, &inputs.dockerfile.source);
     if let Some(wanted) = inputs.strategies.get(platform).filter(|wanted| **wanted != decision.strategy) {
         let deciding = decision.step.and_then(|id| nodes[id.0 as usize].span);

@@ -23,7 +23,7 @@ pub(crate) struct Machine<'a> {
     /// What to call it.
     pub(crate) name: &'a Platform,
     /// What its processor runs.
-    pub(crate) host: &'a Platform,
+    pub(crate) processor: &'a Platform,
 }
 
 /// Decides for the platform that is output number `output`: only its RUN steps count, as all else
@@ -38,7 +38,7 @@ pub(crate) fn decide(
     let mut runs = Vec::new();
     for node in nodes.iter().filter(|node| node.serves.contains(&output)) {
         if let Op::Run(run) = &node.op {
-            if !run.platform.runs_natively_on(machine.host) {
+            if !run.platform.runs_natively_on(machine.processor) {
                 let reason = format!(
                     "{} runs on {}, this machine is {}",
                     describe(node, source),
@@ -50,7 +50,7 @@ pub(crate) fn decide(
             runs.push(&run.platform);
         }
     }
-    let native = platform.runs_natively_on(machine.host);
+    let native = platform.runs_natively_on(machine.processor);
     let reason = match runs.len() {
         0 if native => "no RUN step: files are only copied".to_owned(),
         0 => format!("no RUN step: nothing of {platform} is executed"),

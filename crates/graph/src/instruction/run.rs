@@ -1,6 +1,6 @@
 //! `RUN`
 
-use archway_dockerfile::ast::{Command, Heredoc, Run, Word};
+use archway_dockerfile::ast::{Heredoc, Run, Script, Word};
 
 use crate::{
     error::{LowerError, LowerProblem},
@@ -38,38 +38,19 @@ pub(crate) fn run(builder: &mut StageBuilder<'_>, step: &Step<'_>, run: &Run) ->
     Ok(())
 }
 
-/// What is executed, and the files it needs. Here-documents are never expanded here: where their
-/// text goes to a shell, the shell does it.
+/// What is executed, and the files it needs. Here-documents are not expanded here: where their text
+/// goes to a shell, the shell does it.
 fn command(builder: &StageBuilder<'_>, run: &Run) -> Result<(Vec<String>, Vec<InlineFile>), LowerError> {
-    let text = match &run.command {
-        Command::Exec(argv) => return Ok((argv.clone(), Vec::new())),
-        Command::Shell(text) => text,
-    };
-    match run.heredocs.as_slice() {
-        [] => Ok((builder.in_shell(text), Vec::new())),
-        [script] if is_only_heredoc(text) => {
-            if builder.state.platform.os == "windows" || !script.body.starts_with("#!") {
-                return Ok((builder.in_shell(&script.body), Vec::new()));
-            }
+    let is_windows = builder.state.platform.os == "windows";
+    match run.script() {
+        None => Ok((builder.argv(&run.command), Vec::new())),
+        Some(Script::Shell(script)) => Ok((builder.in_shell(&script), Vec::new())),
+        Some(Script::Program(script)) if is_windows => Ok((builder.in_shell(&script.body), Vec::new())),
+        Some(Script::Program(script)) => {
             let file = script_file(script)?;
             Ok((builder.in_shell(&file.name), vec![file]))
         }
-        heredocs => {
-            let mut script = text.clone();
-            for heredoc in heredocs {
-                script.push('\n');
-                script.push_str(&heredoc.body);
-                script.push_str(&heredoc.name);
-            }
-            Ok((builder.in_shell(&script), Vec::new()))
-        }
     }
-}
-
-/// Whether the command is a here-document and nothing else: `<<EOF`, `<<-"EOF"`, `3<<EOF`.
-fn is_only_heredoc(text: &str) -> bool {
-    let text = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
-    text.strip_prefix("<<").is_some_and(|rest| !rest.contains(['<', ' ', '\t', ';', '|', '&', '>']))
 }
 
 fn script_file(script: &Heredoc) -> Result<InlineFile, LowerError> {
@@ -118,19 +99,4 @@ fn name(line: &str, run: &Run) -> String {
     let body = script.body.trim();
     let (first, more) = body.split_once('\n').map_or((body, ""), |(first, _)| (first.trim_end(), "..."));
     format!("{line} ({first}{more})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_only_heredoc;
-
-    #[test]
-    fn a_lone_heredoc_is_a_script() {
-        for text in ["<<EOF", "<<-EOF", "<<'EOF'", "<<-\"EOF\"", " 3<<EOF "] {
-            assert!(is_only_heredoc(text), "{text}");
-        }
-        for text in ["cat <<EOF", "<<EOF cat", "<<A <<B", "<<EOF > /x", "make"] {
-            assert!(!is_only_heredoc(text), "{text}");
-        }
-    }
 }
