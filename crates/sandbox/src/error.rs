@@ -133,8 +133,8 @@ pub enum Step {
     Sys,
     /// `/dev` and what is in it.
     Dev,
-    /// `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname`.
-    EtcFiles,
+    /// `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname` and scripts.
+    Files,
     /// A mount of the caller.
     Mount,
     /// Hide paths of `/proc` and `/sys`.
@@ -173,7 +173,7 @@ impl Step {
         Self::Proc,
         Self::Sys,
         Self::Dev,
-        Self::EtcFiles,
+        Self::Files,
         Self::Mount,
         Self::Mask,
         Self::Pivot,
@@ -200,7 +200,7 @@ impl fmt::Display for Step {
             Self::Proc => "mount /proc",
             Self::Sys => "mount /sys",
             Self::Dev => "set up /dev",
-            Self::EtcFiles => "provide the network files in /etc",
+            Self::Files => "show the file",
             Self::Mount => "mount",
             Self::Mask => "hide system information in /proc and /sys",
             Self::Pivot => "change the root directory",

@@ -1,13 +1,26 @@
 //! Run one process in an isolated root filesystem.
 
+mod child;
+mod devices;
 pub mod emulation;
 mod error;
+mod fault;
+mod helper;
+mod kernel_files;
+mod mounts;
 pub mod overlay;
+mod plan;
+mod privileges;
+mod reply;
 pub mod rootless;
+mod runc;
 mod running;
 pub mod runtime;
 mod sandbox;
+mod seccomp;
 mod spec;
+mod sys;
+mod wire;
 
 pub use emulation::{Emulation, EmulationError, Interpreter};
 pub use error::{SandboxError, SpecProblem, Step};

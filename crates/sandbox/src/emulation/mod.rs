@@ -1,5 +1,8 @@
 //! Running programs of other architectures.
 
+pub(crate) mod magic;
+pub(crate) mod namespace;
+
 use std::path::PathBuf;
 
 use archway_oci::Platform;

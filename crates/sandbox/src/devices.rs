@@ -1,0 +1,76 @@
+//! A minimal `/dev`.
+
+use std::{ffi::CStr, os::fd::OwnedFd};
+
+use rustix::{
+    fs::{FileType, Mode, makedev},
+    io::Errno,
+    mount::MountAttrFlags,
+};
+
+use crate::mounts::{self, INERT, Kind, Root};
+
+/// Device files: name, name on this machine, major and minor number.
+const DEVICES: [(&CStr, &CStr, u32, u32); 6] = [
+    (c"null", c"/dev/null", 1, 3),
+    (c"zero", c"/dev/zero", 1, 5),
+    (c"full", c"/dev/full", 1, 7),
+    (c"random", c"/dev/random", 1, 8),
+    (c"urandom", c"/dev/urandom", 1, 9),
+    (c"tty", c"/dev/tty", 5, 0),
+];
+
+const LINKS: [(&CStr, &CStr); 6] = [
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
+    (c"core", c"/proc/kcore"),
+    (c"ptmx", c"pts/ptmx"),
+];
+
+/// Mounts `/dev` with what is in it, and returns its directory.
+pub(crate) fn mount(root: Root<'_>) -> Result<OwnedFd, Errno> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let dev = mounts::file_system(c"tmpfs", &[(c"mode", c"755"), (c"size", c"65536k")], attributes)?;
+    mounts::attach_on(&dev, root.open_or_create(c"/dev", Kind::Directory)?)?;
+    for (name, host, major, minor) in DEVICES {
+        device(&dev, name, host, makedev(major, minor))?;
+    }
+    for (name, target) in LINKS {
+        rustix::fs::symlinkat(target, &dev, name)?;
+    }
+    for name in [c"pts", c"shm", c"mqueue"] {
+        rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
+    }
+    terminals(&dev)?;
+    let shm = [(c"mode", c"1777"), (c"size", c"65536k")];
+    mounts::attach(mounts::file_system(c"tmpfs", &shm, INERT)?, &dev, c"shm")?;
+    // Absent from kernels without POSIX message queues.
+    if let Ok(queues) = mounts::file_system(c"mqueue", &[], INERT) {
+        mounts::attach(queues, &dev, c"mqueue")?;
+    }
+    Ok(dev)
+}
+
+/// Makes a device file, or shows this machine's where a user namespace forbids that.
+fn device(dev: &OwnedFd, name: &CStr, host: &CStr, number: u64) -> Result<(), Errno> {
+    match rustix::fs::mknodat(dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number) {
+        Err(Errno::PERM) => {
+            rustix::fs::mknodat(dev, name, FileType::RegularFile, Mode::from_raw_mode(0o666), 0)?;
+            mounts::attach(mounts::copy_path(host, false)?, dev, name)
+        }
+        result => result,
+    }
+}
+
+/// Pseudo-terminals of its own. Group 5 is `tty` everywhere, but need not be mapped.
+fn terminals(dev: &OwnedFd) -> Result<(), Errno> {
+    let options = [(c"newinstance", c""), (c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"gid", c"5")];
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let terminals = match mounts::file_system(c"devpts", &options, attributes) {
+        Err(Errno::INVAL) => mounts::file_system(c"devpts", &options[..3], attributes),
+        result => result,
+    };
+    mounts::attach(terminals?, dev, c"pts")
+}

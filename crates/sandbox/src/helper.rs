@@ -1,0 +1,300 @@
+//! The helper: a process with one thread that was forked while the program was small, and that makes
+//! all other processes.
+//!
+//! It gets requests over a seqpacket socket: one byte, and the file descriptors [`Request`] names. Each
+//! request brings a socket of its own for [replies](Reply); when the other end of it is closed or shut
+//! down, the process is killed. When the other end of the control socket is closed, because the program
+//! has ended in whatever way, everything is killed and the helper ends. (A parent death signal would be
+//! wrong: it comes when the *thread* that forked the helper ends.)
+
+use std::{
+    io::IoSliceMut,
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{Mode, OFlags},
+    io::Errno,
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
+    pipe::{PipeFlags, pipe_with},
+    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+};
+
+use crate::{
+    Exit, Step,
+    child::Birth,
+    emulation::namespace::Registry,
+    fault::{At, Fault},
+    plan::{Emulator, Plan},
+    reply::Reply,
+    sys::{self, Clone},
+    wire::Wire as _,
+};
+
+/// File descriptors of a request: plan (a memory file), reply socket, standard streams.
+pub(crate) const REQUEST_FDS: usize = 5;
+
+/// Namespaces of every process.
+const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+
+/// Serves requests until the program ends.
+///
+/// # Safety
+/// Must be called in a process that was just forked: closes every file descriptor but `control`.
+pub(crate) unsafe fn serve(control: OwnedFd, filter: &[libc::sock_filter]) -> ! {
+    // SAFETY: the caller's other file descriptors are never used or dropped: this function does not
+    // return, and the process ends without running destructors.
+    let ready = unsafe { sys::close_all_but(control.as_fd()) }.is_ok() && occupy_standard_streams().is_ok();
+    // A session of its own, so that the terminal's Ctrl-C reaches the program and not the helper.
+    let _ = rustix::process::setsid();
+    sys::reset_signals();
+    if ready {
+        Helper { control, filter, runs: Vec::new(), registry: None }.serve();
+    }
+    sys::exit(0)
+}
+
+/// So that no other file gets the numbers 0 to 2.
+fn occupy_standard_streams() -> Result<(), Errno> {
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    if std::os::fd::AsRawFd::as_raw_fd(&null) <= 2 {
+        std::mem::forget(null);
+    }
+    Ok(())
+}
+
+struct Helper<'a> {
+    control: OwnedFd,
+    filter: &'a [libc::sock_filter],
+    runs: Vec<Run>,
+    /// Made when the first process needs it.
+    registry: Option<Registry>,
+}
+
+/// A process and who waits for it.
+struct Run {
+    process: OwnedFd,
+    replies: OwnedFd,
+    /// Carries a [`Fault`], or ends when the program executes.
+    report: Option<OwnedFd>,
+    killed: bool,
+    /// Whether its end is of interest.
+    started: bool,
+}
+
+impl Helper<'_> {
+    fn serve(&mut self) {
+        while let Ok(ready) = self.poll() {
+            // First what was there when polling.
+            let runs = ready.runs.into_iter();
+            let mut ended = Vec::new();
+            for (index, (run, events)) in self.runs.iter_mut().zip(runs).enumerate() {
+                if run.attend(events) {
+                    ended.push(index);
+                }
+            }
+            for index in ended.into_iter().rev() {
+                self.runs.swap_remove(index);
+            }
+            if ready.request && !self.take_request() {
+                break;
+            }
+        }
+        for run in &self.runs {
+            run.kill();
+        }
+        for run in &self.runs {
+            let _ = run.reap();
+        }
+    }
+
+    fn poll(&self) -> Result<Ready, Errno> {
+        let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
+        for run in &self.runs {
+            // A killed process has nobody to listen to any more.
+            let wanted = if run.killed { PollFlags::empty() } else { PollFlags::IN };
+            fds.push(PollFd::new(&run.process, PollFlags::IN));
+            fds.push(PollFd::new(&run.replies, wanted));
+            let report = run.report.as_ref().map_or(&run.process, |report| report);
+            fds.push(PollFd::new(report, PollFlags::IN));
+        }
+        loop {
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => {}
+                result => break result.map(drop)?,
+            }
+        }
+        let (control, runs) = fds.split_first().ok_or(Errno::INVAL)?;
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let events = |fds: &[PollFd<'_>]| match fds {
+            [process, replies, report] => {
+                Events { process: is_ready(process), replies: is_ready(replies), report: is_ready(report) }
+            }
+            _ => Events::default(),
+        };
+        Ok(Ready { request: is_ready(control), runs: runs.chunks(3).map(events).collect() })
+    }
+
+    /// Takes one request; `false` if the program has ended.
+    fn take_request(&mut self) -> bool {
+        let request = match Request::receive(self.control.as_fd()) {
+            Ok(Some(request)) => request,
+            Ok(None) => return false,
+            // Nobody to tell: the reply socket is closed, which the other side understands.
+            Err(_) => return true,
+        };
+        let Request { plan, replies, streams } = request;
+        match self.start(&plan, &streams) {
+            Ok((process, report)) => {
+                self.runs.push(Run { process, replies, report: Some(report), killed: false, started: false });
+            }
+            Err(fault) => tell(&replies, Reply::Failed(fault)),
+        }
+        true
+    }
+
+    /// Starts a process; returns it and its report.
+    fn start(&mut self, plan: &OwnedFd, streams: &[OwnedFd; 3]) -> Result<(OwnedFd, OwnedFd), Fault> {
+        let bytes = read_all(plan).at(Step::Request)?;
+        let plan = Plan::take(&mut bytes.as_slice()).ok_or(Errno::BADMSG).at(Step::Request)?;
+        let emulation = match &plan.emulator {
+            Some(Emulator::Register { name, line }) => Some(self.registered(name, line).at(Step::Emulator)?),
+            _ => None,
+        };
+        let (report, writer) = pipe_with(PipeFlags::CLOEXEC).at(Step::Namespaces)?;
+        let network = if plan.isolated_network { libc::CLONE_NEWNET } else { 0 };
+        // SAFETY: the helper has one thread.
+        match unsafe { sys::clone3(NAMESPACES | network) }.at(Step::Namespaces)? {
+            Clone::Child => {
+                let streams = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
+                let emulation = emulation.and(self.registry.as_ref()).map(Registry::user_namespace);
+                let birth = Birth { plan: &plan, streams, filter: self.filter, emulation };
+                birth.live(writer.as_fd())
+            }
+            Clone::Parent { pidfd, .. } => Ok((pidfd, report)),
+        }
+    }
+
+    fn registered(&mut self, name: &std::ffi::CStr, line: &[u8]) -> Result<(), Errno> {
+        let registry = match &mut self.registry {
+            Some(registry) => registry,
+            none => none.insert(Registry::create()?),
+        };
+        registry.register(name, line)
+    }
+}
+
+/// What polling has found.
+struct Ready {
+    request: bool,
+    /// In the order of [`Helper::runs`].
+    runs: Vec<Events>,
+}
+
+#[derive(Default)]
+struct Events {
+    process: bool,
+    replies: bool,
+    report: bool,
+}
+
+impl Run {
+    /// Handles events; `true` if the process has ended.
+    fn attend(&mut self, events: Events) -> bool {
+        if events.replies && !self.killed {
+            self.kill();
+            self.killed = true;
+        }
+        if events.report {
+            self.read_report();
+        }
+        if !events.process {
+            return false;
+        }
+        // The report may have come between the poll and now.
+        self.read_report();
+        if let (Some(exit), true) = (self.reap(), self.started) {
+            tell(&self.replies, Reply::Ended(exit));
+        }
+        true
+    }
+
+    fn read_report(&mut self) {
+        let Some(report) = self.report.take() else { return };
+        let mut bytes = [0; Fault::SIZE];
+        match rustix::io::read(&report, &mut bytes) {
+            Ok(0) => {
+                self.started = true;
+                tell(&self.replies, Reply::Started);
+            }
+            Ok(count) => {
+                let garbled = Fault { step: Step::Request, index: 0, errno: Errno::BADMSG };
+                let fault = bytes.get(..count).and_then(Fault::from_bytes).unwrap_or(garbled);
+                tell(&self.replies, Reply::Failed(fault));
+            }
+            Err(_) => self.report = Some(report),
+        }
+    }
+
+    fn kill(&self) {
+        // Fails if it has ended already.
+        let _ = pidfd_send_signal(&self.process, Signal::KILL);
+    }
+
+    fn reap(&self) -> Option<Exit> {
+        let status = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED).ok()??;
+        let code = status.exit_status().map(Exit::Code);
+        code.or_else(|| status.terminating_signal().map(Exit::Signal))
+    }
+}
+
+fn tell(replies: &OwnedFd, reply: Reply) {
+    // Fails if nobody is interested any more.
+    let _ = send(replies, &reply.to_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+}
+
+/// The file descriptors of a request.
+struct Request {
+    plan: OwnedFd,
+    replies: OwnedFd,
+    streams: [OwnedFd; 3],
+}
+
+impl Request {
+    /// Waits for a request; `None` if no more can come.
+    fn receive(control: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
+        let mut byte = [0];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REQUEST_FDS))];
+        let mut buffer = RecvAncillaryBuffer::new(&mut space);
+        let message =
+            recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut buffer, RecvFlags::CMSG_CLOEXEC)?;
+        if message.bytes == 0 {
+            return Ok(None);
+        }
+        let mut fds = buffer.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
+            _ => Vec::new(),
+        });
+        let mut next = || fds.next().ok_or(Errno::BADMSG);
+        Ok(Some(Self { plan: next()?, replies: next()?, streams: [next()?, next()?, next()?] }))
+    }
+}
+
+fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let size = usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::INVAL)?;
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match rustix::io::pread(file, &mut bytes[filled..], filled as u64)? {
+            0 => return Err(Errno::BADMSG),
+            count => filled += count,
+        }
+    }
+    Ok(bytes)
+}

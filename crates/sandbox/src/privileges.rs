@@ -1,0 +1,68 @@
+//! Users, groups and capabilities.
+
+use rustix::{
+    io::Errno,
+    process::{Gid, Uid},
+    thread::{
+        CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid,
+        set_thread_res_uid,
+    },
+};
+
+/// What Docker gives to root of a container.
+const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Drops every other capability for good.
+pub(crate) fn limit_bounding_set() -> Result<(), Errno> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if DEFAULT.contains(capability) {
+            continue;
+        }
+        match capability_is_in_bounding_set(capability) {
+            Ok(true) => remove_capability_from_bounding_set(capability)?,
+            Ok(false) => {}
+            // The kernel knows no more.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Changes user and groups. A user other than root has no capabilities afterwards.
+pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    match set_thread_groups(&groups) {
+        // In a user namespace with a single id, where there are no others to have.
+        Err(Errno::PERM) if groups.is_empty() => {}
+        result => result?,
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}
+
+/// Settles the process' own capabilities.
+pub(crate) fn limit(uid: u32) -> Result<(), Errno> {
+    let kept = if uid == 0 { DEFAULT } else { CapabilitySet::empty() };
+    clear_ambient_capability_set()?;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
+    )
+}
