@@ -19,7 +19,7 @@ use expander::{Expander, Output, Quotes};
 pub use variables::{Lookup, NoVariables};
 
 /// Bytes that variables and substitutions of one word may come to, intermediate results included.
-pub const MAX_EXPANDED_BYTES: usize = 4 << 20;
+pub const MAX_EXPANDED_BYTES: usize = 1 << 20;
 /// How deep `${a:-${b:-…}}` may nest.
 pub const MAX_NESTING: usize = 64;
 
