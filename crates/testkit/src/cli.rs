@@ -5,10 +5,16 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use tempfile::TempDir;
+
+use crate::tools;
+
+/// Names the user that rootless tests run as when the tests themselves run as root.
+pub const USER: &str = "ARCHWAY_TEST_USER";
+const DEFAULT_USER: &str = "archway-test";
 
 /// Names the binary to test when it is not the one next to the test.
 pub const BINARY: &str = "ARCHWAY_BIN";
@@ -18,6 +24,8 @@ pub const BINARY: &str = "ARCHWAY_BIN";
 pub struct Cli {
     binary: PathBuf,
     directory: TempDir,
+    /// Whom it runs as, where that is not whoever runs the test.
+    user: Option<String>,
 }
 
 /// What a run of the binary left.
@@ -41,7 +49,40 @@ impl Cli {
         for name in ["home", "docker", "work", "run"] {
             fs::create_dir(directory.path().join(name))?;
         }
-        Ok(Self { binary: binary.into(), directory })
+        Ok(Self { binary: binary.into(), directory, user: None })
+    }
+
+    /// Runs `binary` as a normal user: as the one who runs the test, or, where that is root, as the
+    /// user that `ARCHWAY_TEST_USER` names (`archway-test` if unset), which must have ranges in
+    /// `/etc/subuid` and `/etc/subgid`. `None` where there is no such user: the test is to be skipped.
+    ///
+    /// # Errors
+    /// When its directories cannot be made or given to the user.
+    pub fn rootless(binary: impl Into<PathBuf>) -> io::Result<Option<Self>> {
+        let mut cli = Self::new(binary)?;
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Some(cli));
+        }
+        let user = env::var(USER).unwrap_or_else(|_| DEFAULT_USER.to_owned());
+        let Some((uid, gid)) = account(&fs::read_to_string("/etc/passwd")?, &user) else {
+            tools::skip(&format!("there is no user {user} for rootless tests"));
+            return Ok(None);
+        };
+        // The user may not be allowed to reach the target directory.
+        let copy = cli.directory.path().join("archway");
+        fs::copy(&cli.binary, &copy)?;
+        cli.binary = copy;
+        for directory in [
+            cli.directory.path().to_owned(),
+            cli.home(),
+            cli.docker_config(),
+            cli.work(),
+            cli.run_directory(),
+        ] {
+            std::os::unix::fs::chown(directory, Some(uid), Some(gid))?;
+        }
+        cli.user = Some(user);
+        Ok(Some(cli))
     }
 
     /// `$ARCHWAY_BIN`, else the `archway` that cargo built into the same target directory as this
@@ -68,6 +109,10 @@ impl Cli {
         self.directory.path().join("store")
     }
 
+    fn run_directory(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
     /// The working directory of the runs, empty at first.
     pub fn work(&self) -> PathBuf {
         self.directory.path().join("work")
@@ -86,13 +131,16 @@ impl Cli {
 
     /// The binary with its environment set, for what [`Cli::run`] does not cover: signals, pipes.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.user {
+            None => Command::new(&self.binary),
+            Some(user) => as_user(user, &self.binary),
+        };
         command
             .env_clear()
             .envs(env::vars_os().filter(|(name, _)| is_inherited(name)))
             .env("HOME", self.home())
             .env("DOCKER_CONFIG", self.docker_config())
-            .env("XDG_RUNTIME_DIR", self.directory.path().join("run"))
+            .env("XDG_RUNTIME_DIR", self.run_directory())
             .env("ARCHWAY_ROOT", self.root())
             .env("NO_COLOR", "1")
             .env("LC_ALL", "C.UTF-8")
@@ -112,6 +160,33 @@ impl Cli {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
+}
+
+impl Drop for Cli {
+    /// A normal user's store holds files of the ids that the user's namespace maps. Whoever made them
+    /// must remove them; what remains is the temporary directory's to remove.
+    fn drop(&mut self) {
+        if !rustix::process::geteuid().is_root() && self.root().exists() {
+            let mut remove = Command::new("unshare");
+            remove.args(["--map-root-user", "--map-auto", "rm", "-rf"]).arg(self.root());
+            let _ = remove.stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn as_user(user: &str, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups", "--"])
+        .arg(program);
+    command
+}
+
+/// The user and group id of `name` in the text of `/etc/passwd` (passwd(5)).
+fn account(passwd: &str, name: &str) -> Option<(u32, u32)> {
+    let fields: Vec<&str> =
+        passwd.lines().map(|line| line.split(':').collect()).find(|fields: &Vec<&str>| fields[0] == name)?;
+    Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 
 /// Only what a program needs to find others, and what instruments it.
@@ -155,6 +230,22 @@ mod tests {
         assert_eq!(value("DOCKER_CONFIG"), cli.docker_config().to_str());
         assert!(value("PATH").is_some());
         assert_eq!(value("CARGO_MANIFEST_DIR"), None, "cargo sets it for this test");
+    }
+
+    #[test]
+    fn runs_as_a_normal_user() {
+        let Some(cli) = Cli::rootless("/usr/bin/id").unwrap() else { return };
+        let run = cli.run(["-u"]).unwrap().succeeded();
+        assert_ne!(run.stdout.trim(), "0");
+    }
+
+    #[test]
+    fn finds_accounts() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\narchway-test:x:1001:1002::/home/archway-test:/bin/sh\nbroken\n";
+        assert_eq!(account(passwd, "archway-test"), Some((1001, 1002)));
+        assert_eq!(account(passwd, "broken"), None);
+        assert_eq!(account(passwd, "archway"), None);
     }
 
     #[test]

@@ -13,14 +13,19 @@
 //! `ARCHWAY_TEST_REQUIRE_ALL=1` it fails instead, so that a complete environment stays complete.
 
 use std::{
-    env,
+    env, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
+    thread,
 };
 
 use rustix::fs::{Access, access};
 
 /// Set to `1` where every test must run: in CI.
 pub const REQUIRE_ALL: &str = "ARCHWAY_TEST_REQUIRE_ALL";
+
+/// Names a file that gets a line for each skipped test; cargo hides what passing tests print.
+pub const SKIPPED: &str = "ARCHWAY_TEST_SKIPPED";
 
 /// Where tools such as `runc` live that a normal user's `PATH` leaves out.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -62,7 +67,17 @@ pub fn require_each(tools: &[&str]) -> bool {
 pub fn skip(reason: &str) -> bool {
     assert!(!required(), "{reason}, and {REQUIRE_ALL}=1 forbids to skip");
     eprintln!("skipped: {reason}");
+    if let Some(file) = env::var_os(SKIPPED) {
+        record(Path::new(&file), reason).expect("ARCHWAY_TEST_SKIPPED names a file that can be written");
+    }
     false
+}
+
+/// The test harness names each test's thread after the test.
+fn record(file: &Path, reason: &str) -> io::Result<()> {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("{test}: {reason}\n");
+    fs::File::options().append(true).create(true).open(file)?.write_all(line.as_bytes())
 }
 
 fn required() -> bool {
@@ -77,6 +92,21 @@ mod tests {
     fn finds_what_every_machine_has() {
         assert!(find("sh").is_some_and(|path| path.is_absolute()));
         assert!(require_each(&["sh", "cat"]));
+    }
+
+    #[test]
+    fn a_skipped_test_is_recorded_with_its_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("skipped");
+        record(&file, "one is not installed").unwrap();
+        record(&file, "two is not installed").unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(
+            lines[0].ends_with("a_skipped_test_is_recorded_with_its_reason: one is not installed"),
+            "{text}"
+        );
     }
 
     #[test]

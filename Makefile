@@ -1,0 +1,36 @@
+# What a newcomer runs: `make demo`, then `make test`. Each installs the Debian packages it needs.
+
+CARGO ?= cargo
+
+.PHONY: help demo test lint fmt bench image-bases clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build examples/hello for six platforms, push it to a local registry, run it everywhere
+	@scripts/demo
+
+test: ## Run all tests; says which ones this machine cannot run, and why
+	@scripts/packages test
+	@scripts/test
+
+lint: ## Check format, lints, and which crate depends on which
+	@scripts/packages lint
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet --package archway-testkit --test dependency_direction
+
+fmt: ## Format all code
+	$(CARGO) fmt --all
+
+bench: ## Measure speed and memory; writes bench/RESULTS.md
+	@scripts/packages demo
+	$(CARGO) build --release --package archway-cli --package archway-testkit
+	@scripts/bench
+
+image-bases: ## Make the base images of tests and demo, so that later runs need no network
+	@scripts/packages demo
+	$(CARGO) run --release --package archway-testkit -- bases busybox golang
+
+clean: ## Remove what was built; the cache of base images stays
+	$(CARGO) clean
