@@ -19,6 +19,12 @@ impl LowerError {
     }
 }
 
+impl From<LowerError> for Diagnostic {
+    fn from(error: LowerError) -> Self {
+        error.diagnostic()
+    }
+}
+
 fn label(problem: &LowerProblem) -> &'static str {
     use LowerProblem as P;
     match problem {
@@ -40,7 +46,6 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::BadOwner { .. } => "not user[:group]",
         P::BadPort { .. } => "not port[-port][/protocol]",
         P::UnknownSignal { .. } => "unknown signal",
-        P::UnknownNetwork { .. } => "unknown mode",
         P::BadInlineName { .. } => "the body of the here-document",
         P::ForeignDrive { .. } => "on another drive",
         P::BadTrigger { .. } => "this image's trigger",
@@ -53,9 +58,9 @@ fn label(problem: &LowerProblem) -> &'static str {
 fn hint(problem: &LowerProblem) -> Option<String> {
     use LowerProblem as P;
     let text = match problem {
-        P::UnknownTarget { nearest, .. }
-        | P::UnknownSignal { nearest, .. }
-        | P::UnknownNetwork { nearest, .. } => did_you_mean(nearest.as_deref()?),
+        P::UnknownTarget { nearest, .. } | P::UnknownSignal { nearest, .. } => {
+            did_you_mean(nearest.as_deref()?)
+        }
         P::UnknownStageNumber { stages, .. } => match stages {
             1 => "the only stage is number 0".to_owned(),
             _ => format!("stages are numbered from 0 to {}", stages - 1),

@@ -163,14 +163,6 @@ pub enum LowerProblem {
         /// The signal that was probably meant.
         nearest: Option<String>,
     },
-    /// `RUN --network=` is none of the known ones.
-    #[error("there is no network mode `{value}`")]
-    UnknownNetwork {
-        /// As written.
-        value: String,
-        /// The mode that was probably meant.
-        nearest: Option<String>,
-    },
     /// A here-document whose delimiter cannot be a file name.
     #[error("the here-document `{name}` cannot become a file: its delimiter is no file name")]
     BadInlineName {

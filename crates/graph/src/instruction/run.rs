@@ -4,11 +4,11 @@ use archway_dockerfile::ast::{Heredoc, Run, Script, Word};
 
 use crate::{
     error::{LowerError, LowerProblem},
-    nearest::nearest,
     op::{InlineFile, Network, Op, RunOp},
     path,
     selection::Step,
     stage::{Layer, StageBuilder},
+    support,
 };
 
 /// Where the script of a `#!` here-document is shown.
@@ -66,11 +66,7 @@ fn network(word: &Word, default: Network) -> Result<Network, LowerError> {
         "default" => Ok(default),
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
-        other => {
-            let nearest = nearest(other, ["default", "none", "host"]).map(str::to_owned);
-            let problem = LowerProblem::UnknownNetwork { value: other.to_owned(), nearest };
-            Err(LowerError { problem, span: word.span })
-        }
+        other => Err(support::not_yet(format!("RUN --network={other}"), word.span)),
     }
 }
 

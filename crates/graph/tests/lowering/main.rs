@@ -1,0 +1,16 @@
+//! Dockerfiles to graphs: each test is a small Dockerfile and what it must become.
+
+mod arguments;
+mod build;
+mod config;
+mod copy;
+mod dump;
+mod errors;
+mod history;
+mod onbuild;
+mod plan;
+mod properties;
+mod run;
+mod sharing;
+mod stages;
+mod strategy;
