@@ -187,7 +187,7 @@ impl BaseImages {
     /// # Errors
     /// When it is not cached and cannot be made.
     pub fn busybox(&self) -> Result<Image, BaseError> {
-        self.image("busybox-1", |directory| self.with_apt(|apt| busybox::write(apt, directory)))
+        self.image("busybox-2", |directory| self.with_apt(|apt| busybox::write(apt, directory)))
     }
 
     /// `golang` for this machine's platform: 84 MB to download.
@@ -196,7 +196,7 @@ impl BaseImages {
     /// When it is not cached and cannot be made.
     pub fn golang(&self) -> Result<Image, BaseError> {
         let host = Architecture::host()?;
-        self.image(&format!("golang-1-{}", host.oci), |directory| {
+        self.image(&format!("golang-2-{}", host.oci), |directory| {
             self.with_apt(|apt| golang::write(apt, host, directory))
         })
     }

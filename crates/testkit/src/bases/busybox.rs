@@ -141,8 +141,11 @@ fn applets(apt: &Apt) -> Result<Vec<String>, BaseError> {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     let list = process::output(Command::new(&file).arg("--list-full"))?;
     let list = String::from_utf8_lossy(&list);
-    let mut applets: Vec<String> =
-        list.lines().filter(|path| !path.ends_with("/busybox")).map(str::to_owned).collect();
+    let mut applets: Vec<String> = list
+        .lines()
+        .filter(|path| !path.ends_with("/busybox") && *path != "linuxrc")
+        .map(str::to_owned)
+        .collect();
     applets.sort();
     if applets.is_empty() { Err(missing("list of applets")) } else { Ok(applets) }
 }

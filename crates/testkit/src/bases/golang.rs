@@ -35,7 +35,13 @@ fn config() -> ContainerConfig {
     let path =
         format!("PATH=/go/bin:/{GOROOT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     ContainerConfig {
-        env: vec![path, "GOPATH=/go".into(), "GOTOOLCHAIN=local".into(), "CGO_ENABLED=0".into()],
+        env: vec![
+            path,
+            "GOPATH=/go".into(),
+            "GOTOOLCHAIN=local".into(),
+            format!("GOROOT=/{GOROOT}"),
+            "CGO_ENABLED=0".into(),
+        ],
         cmd: Some(vec!["sh".into()]),
         working_dir: "/go".into(),
         ..ContainerConfig::default()
