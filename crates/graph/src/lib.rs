@@ -1,4 +1,18 @@
-//! Dockerfile instructions x platforms -> one deduplicated build graph. Pure: no I/O.
+//! One Dockerfile and many platforms become one graph in which every operation stands once.
+//!
+//! Pure: nothing is read, downloaded or run. [`lower()`] asks for the base images it has to know and is
+//! called again with them; [`explain()`] shows the graph to people.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`op`] | the graph: the contract with whoever executes it |
+//! | [`inputs`] | what decides what the graph looks like, and how lowering answers |
+//! | `selection` | which stages a platform needs, on which images |
+//! | `stage`, `instruction` | what each instruction does to a root file system and a config |
+//! | `nodes` | hash-consing: what is the same on several platforms is one node |
+//! | `strategy` | native, cross or emulated, and why |
+//! | [`explain`](mod@explain) | the plan as data and as text |
+//! | [`error`] | what is refused |
 
 mod arguments;
 mod diagnostic;

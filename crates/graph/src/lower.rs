@@ -11,7 +11,7 @@ use crate::{
     inputs::{Inputs, Lowering},
     nodes::Nodes,
     op::{Graph, Node, NodeId, Output, Warning},
-    selection::{self, Images, Origin, SelectedStage, Selection},
+    selection::{self, Images, Origin, SelectedStage, Selection, Step},
     stage::{StageBuilder, StageState},
     strategy::{self, Machine},
 };
@@ -21,6 +21,9 @@ use crate::{
 /// # Errors
 /// The first thing that is wrong, with its place. What this version does not support, and every
 /// error in `FROM` and `--from`, is found before any image is asked for.
+///
+/// # Panics
+/// If the Dockerfile has no stage, which no parsed one does.
 pub fn lower(inputs: &Inputs<'_>) -> Result<Lowering, LowerError> {
     let target = selection::target_stage(inputs)?;
     let mut images = Images::new(inputs);
@@ -78,12 +81,15 @@ fn build(
 /// What is probably not meant.
 fn doubts(inputs: &Inputs<'_>, selected: &SelectedStage<'_>, state: &StageState) -> Vec<Warning> {
     let mut doubts = Vec::new();
-    if let Some(platform) = selected.platform.as_ref().filter(|wanted| **wanted != state.platform) {
+    // An empty root file system is the same everywhere; its platform is only that of its processes.
+    let has_platform = selected.base != Origin::Scratch || selected.steps.iter().any(Step::is_run);
+    let ignored = selected.platform.as_ref().filter(|wanted| has_platform && **wanted != state.platform);
+    if let Some(platform) = ignored {
         let base = &selected.stage.base.value;
         doubts.push(Warning {
             message: format!("--platform={platform} has no effect: `{base}` is for {}", state.platform),
             span: selected.stage.platform.as_ref().map(|word| word.span),
-            hint: Some(format!("give --platform to the FROM that `{base}` starts with")),
+            hint: Some("a stage has the platform of the image that its chain of FROMs ends at".to_owned()),
         });
     }
     if let Origin::Image(image) = &selected.base {

@@ -191,7 +191,7 @@ pub struct CopyOp {
     pub chown: Option<String>,
     /// Permission bits for every file and directory copied.
     pub chmod: Option<u32>,
-    /// ADD: local tar archives are unpacked.
+    /// ADD: tar archives among the files of the context are unpacked; inline files never are.
     pub unpack: bool,
 }
 

@@ -80,6 +80,10 @@ impl Step<'_> {
         self.author != Author::Stage
     }
 
+    pub(crate) fn is_run(&self) -> bool {
+        matches!(self.instruction.kind, Kind::Run(_))
+    }
+
     /// Its place in the Dockerfile, if it has one.
     pub(crate) fn span(&self) -> Option<Span> {
         (self.author != Author::BaseImage).then_some(self.instruction.span)
@@ -142,7 +146,7 @@ pub(crate) fn select<'a>(
     let mut stages: BTreeMap<usize, SelectedStage<'a>> = BTreeMap::new();
     let mut wanted = vec![false; target + 1];
     wanted[target] = true;
-    for index in (0..=target).rev().filter(|index| inputs.dockerfile.stages.len() > *index) {
+    for index in (0..=target).rev() {
         if !wanted[index] {
             continue;
         }

@@ -39,7 +39,7 @@ pub(crate) fn copy(
         destination,
         chown: owner(copy.chown.as_ref(), &written.chown)?,
         chmod: mode(copy.chmod.as_ref(), &written.chmod)?,
-        unpack: keyword == "ADD",
+        unpack: keyword == "ADD" && !copy.sources.is_empty(),
     };
     builder.advance(step, Op::Copy(op), &step.instruction.line);
     builder.state.record(written.created_by(keyword, copy), Layer::Made);

@@ -51,6 +51,7 @@ fn heredocs_become_files() {
     let table = [
         ("COPY <<a.txt /d/\nA is $A\na.txt\n", r#"0 copy <<a.txt="A is 1\n" to /d/"#),
         ("COPY <<\"EOF\" /f\nA is $A\nEOF\n", r#"0 copy <<EOF="A is $A\n" to /f"#),
+        ("ADD <<EOF /f\nhi\nEOF\n", r#"0 copy <<EOF="hi\n" to /f"#),
         ("COPY x <<a <<b /d/\n1\na\n2\nb\n", r#"0 copy ["x"] and <<a="1\n",b="2\n" to /d/"#),
     ];
     for (lines, expected) in table {

@@ -158,6 +158,17 @@ fn a_platform_that_changes_nothing_is_reported() {
 }
 
 #[test]
+fn scratch_has_no_platform_to_change() {
+    let warnings = |line: &str| {
+        let text =
+            format!("FROM --platform=$BUILDPLATFORM scratch AS a\n{line}\nFROM scratch\nCOPY --from=a / /\n");
+        Build::new(&text).platforms(&["linux/arm64"]).graph().warnings.len()
+    };
+    assert_eq!(warnings("COPY a /"), 0);
+    assert_eq!(warnings("RUN [\"/a\"]"), 1);
+}
+
+#[test]
 fn labels_count_the_steps_of_each_stage() {
     let graph = Build::new(
         "
