@@ -115,3 +115,53 @@ fn objects(root: &Root) -> Result<Vec<String>> {
     }
     Ok(objects)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{SnapshotKey, Store};
+
+    use super::*;
+
+    #[test]
+    fn after_a_power_loss_only_synced_objects_are_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let snapshot = |name: &str| {
+            let key = SnapshotKey::from(blake3::hash(name.as_bytes()));
+            store.snapshots().commit(store.snapshots().begin().unwrap(), &key).unwrap();
+            key
+        };
+        let kept = (store.blobs().put(b"synced").unwrap(), snapshot("synced"));
+        store.sync().unwrap();
+        store.blobs().put(b"unsynced").unwrap();
+        snapshot("unsynced");
+        drop(store);
+
+        // The same boot: nothing is lost.
+        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(store.blobs().list().unwrap().len(), 2);
+        let (root, index) = (&store.inner.root, &store.inner.index);
+        recover_for(root, index, "another boot").unwrap();
+        assert_eq!(
+            (store.blobs().list().unwrap(), store.snapshots().list().unwrap()),
+            (vec![kept.0], vec![kept.1])
+        );
+
+        // Only the first process after a boot has to look.
+        store.blobs().put(b"later").unwrap();
+        drop(store);
+        let root = Root::prepare(directory.path()).unwrap();
+        let index = Index::open(&root).unwrap();
+        recover_for(&root, &index, "another boot").unwrap();
+        assert_eq!(objects(&root).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn nothing_is_removed_while_another_process_uses_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.blobs().put(b"unsynced").unwrap();
+        recover_for(&store.inner.root, &store.inner.index, "another boot").unwrap();
+        assert_eq!(store.blobs().list().unwrap().len(), 1);
+    }
+}

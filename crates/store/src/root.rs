@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::Access;
+
 use crate::error::{At, Result};
 
 const DIRECTORIES: [&str; 7] =
@@ -34,6 +36,8 @@ impl Root {
                 builder.create(&directory).at(&directory)?;
             }
         }
+        // Tells a read-only disk from a damaged index, which SQLite does not.
+        rustix::fs::access(&root.path, Access::WRITE_OK | Access::EXEC_OK).at(&root.path)?;
         Ok(root)
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Session {
     directory: PathBuf,
     lease: Mutex<Lease>,
     next: AtomicU64,
+    /// Overlay work directories that nothing is mounted on any more.
+    spare_work: Mutex<Vec<PathBuf>>,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Session {
         let file = File::options().create_new(true).append(true).open(&path).at(&path)?;
         file.lock().at(&path)?;
         let lease = Mutex::new(Lease { file, objects: HashSet::new() });
-        Ok(Self { directory, lease, next: AtomicU64::new(0) })
+        Ok(Self { directory, lease, next: AtomicU64::new(0), spare_work: Mutex::new(Vec::new()) })
     }
 
     /// Names `object` in the lease, unless it is there.
@@ -70,6 +72,24 @@ impl Session {
     /// A path that nobody uses, for an unfinished object.
     pub(crate) fn fresh_path(&self) -> PathBuf {
         self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// A work directory: making and removing one for each step costs more than starting a process.
+    pub(crate) fn take_work(&self) -> Result<PathBuf> {
+        let spare = self.spare_work.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match spare {
+            Some(path) => Ok(path),
+            None => {
+                let path = self.fresh_path();
+                fs::create_dir(&path).at(&path)?;
+                Ok(path)
+            }
+        }
+    }
+
+    /// Takes back a work directory that nothing is mounted on.
+    pub(crate) fn give_work(&self, path: PathBuf) {
+        self.spare_work.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
 }
 

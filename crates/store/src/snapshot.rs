@@ -2,7 +2,9 @@
 //! directory.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -38,28 +40,20 @@ impl<'a> Snapshots<'a> {
         }
     }
 
-    /// Starts a snapshot: an empty delta directory (mode 0755) and an empty work directory beside it.
+    /// Starts a snapshot: an empty delta directory (mode 0755), and a work directory beside it.
     pub fn begin(&self) -> Result<PendingSnapshot> {
         let session = self.store.session()?;
-        let directory = session.fresh_path();
-        let pending = PendingSnapshot {
-            delta: directory.join("delta"),
-            work: directory.join("work"),
-            directory,
-            _session: session,
-        };
-        fs::create_dir(&pending.directory).at(&pending.directory)?;
-        for path in [&pending.delta, &pending.work] {
-            fs::create_dir(path).at(path)?;
-            // Not left to the umask: a layer may hold it.
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).at(path)?;
-        }
+        let delta = session.fresh_path();
+        fs::create_dir(&delta).at(&delta)?;
+        let pending = PendingSnapshot { work: session.take_work()?, delta, session };
+        // Not left to the umask: a layer may hold it.
+        fs::set_permissions(&pending.delta, Permissions::from_mode(0o755)).at(&pending.delta)?;
         Ok(pending)
     }
 
     /// Puts a finished snapshot in place and returns its delta directory. If another build was
     /// faster, its snapshot stays and this one is dropped. Nothing may be mounted on it any more.
-    pub fn commit(&self, pending: PendingSnapshot, key: &SnapshotKey) -> Result<PathBuf> {
+    pub fn commit(&self, mut pending: PendingSnapshot, key: &SnapshotKey) -> Result<PathBuf> {
         self.store.protect(&object(key))?;
         let path = self.location(key);
         match renameat_with(CWD, &pending.delta, CWD, &path, RenameFlags::NOREPLACE) {
@@ -67,6 +61,7 @@ impl<'a> Snapshots<'a> {
             Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(StoreError::io(&path, error.into())),
         }
+        pending.session.give_work(std::mem::take(&mut pending.work));
         Ok(path)
     }
 
@@ -90,11 +85,11 @@ pub(crate) fn object(key: &SnapshotKey) -> String {
 /// A snapshot being made. Dropped without [`Snapshots::commit`], it leaves nothing.
 #[derive(Debug)]
 pub struct PendingSnapshot {
-    directory: PathBuf,
     delta: PathBuf,
+    /// Empty once it was given back.
     work: PathBuf,
-    /// Keeps the directory.
-    _session: Arc<Session>,
+    /// Keeps the directories.
+    session: Arc<Session>,
 }
 
 impl PendingSnapshot {
@@ -103,7 +98,8 @@ impl PendingSnapshot {
         &self.delta
     }
 
-    /// Overlayfs `workdir`, on the same file system.
+    /// Overlayfs `workdir`, on the same file system. It may have been one before; overlayfs cleans it
+    /// when it is mounted, provided that no earlier mount was `volatile`.
     pub fn work(&self) -> &Path {
         &self.work
     }
@@ -111,7 +107,11 @@ impl PendingSnapshot {
 
 impl Drop for PendingSnapshot {
     fn drop(&mut self) {
-        // What stays behind goes with the session.
-        let _ = fs::remove_dir_all(&self.directory);
+        // After a commit the delta is gone, or another one is in its place. What cannot be removed
+        // goes with the session.
+        let _ = fs::remove_dir_all(&self.delta);
+        if !self.work.as_os_str().is_empty() {
+            let _ = fs::remove_dir_all(&self.work);
+        }
     }
 }
