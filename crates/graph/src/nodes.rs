@@ -56,9 +56,9 @@ impl Nodes {
     }
 }
 
-/// Bytes of the parts of an operation that can be long.
+/// Bytes of the parts of an operation that can be many or long.
 fn weight(op: &Op) -> usize {
-    let texts = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+    let texts = |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
     let files = |files: &[InlineFile]| files.iter().map(|file| file.content.len()).sum::<usize>();
     match op {
         Op::Scratch | Op::Image(_) | Op::Mkdir(_) => 0,

@@ -21,8 +21,9 @@ const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 /// The search path of an image that has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What all names, values and scripts of a graph may come to. Variables that contain one another
-/// would otherwise let a small Dockerfile fill the memory.
+/// What the histories, values and scripts of all stages and platforms may come to. Variables that
+/// contain one another, or stages that start from one another, would otherwise let a small Dockerfile
+/// fill the memory.
 const MAX_GRAPH_BYTES: usize = 64 << 20;
 
 /// Where a stage stands: what the next instruction starts from.
@@ -94,10 +95,6 @@ impl StageState {
         child
     }
 
-    fn history_bytes(&self) -> usize {
-        self.image.history.iter().filter_map(|entry| entry.created_by.as_ref()).map(String::len).sum()
-    }
-
     pub(crate) fn record(&mut self, created_by: String, layer: Layer) {
         self.image.history.push(History {
             created_by: Some(created_by),
@@ -144,7 +141,7 @@ impl<'a> StageBuilder<'a> {
                 StageState::of_image(node, steps.resolved(image), &image.platform)
             }
         };
-        steps.nodes.spend(state.history_bytes());
+        steps.charge(&state.image.history, stage.span)?;
         let mut builder = StageBuilder { inputs, globals: &selection.globals, state, earlier, steps };
         for step in &selected.steps {
             builder.apply(step).map_err(|error| error.of(step.author, stage))?;
@@ -156,13 +153,7 @@ impl<'a> StageBuilder<'a> {
     fn apply(&mut self, step: &Step<'_>) -> Result<(), LowerError> {
         let recorded = self.state.image.history.len();
         self.dispatch(step)?;
-        let new = self.state.image.history.iter().skip(recorded);
-        let bytes = new.filter_map(|entry| entry.created_by.as_ref()).map(String::len).sum();
-        if self.steps.nodes.spend(bytes) > MAX_GRAPH_BYTES {
-            let problem = LowerProblem::TooLarge { limit: MAX_GRAPH_BYTES };
-            return Err(LowerError { problem, span: step.instruction.span });
-        }
-        Ok(())
+        self.steps.charge(&self.state.image.history[recorded..], step.instruction.span)
     }
 
     fn dispatch(&mut self, step: &Step<'_>) -> Result<(), LowerError> {
@@ -252,6 +243,16 @@ impl<'a> Steps<'a> {
             self.new.push(id);
         }
         id
+    }
+
+    /// Counts history that was copied or written, and refuses what goes beyond the bound.
+    fn charge(&mut self, history: &[History], span: Span) -> Result<(), LowerError> {
+        let text = |entry: &History| entry.created_by.as_ref().map_or(0, String::len);
+        let bytes = history.iter().map(|entry| text(entry) + size_of::<History>()).sum();
+        if self.nodes.spend(bytes) <= MAX_GRAPH_BYTES {
+            return Ok(());
+        }
+        Err(LowerError { problem: LowerProblem::TooLarge { limit: MAX_GRAPH_BYTES }, span })
     }
 
     /// Now it is known how many there are.

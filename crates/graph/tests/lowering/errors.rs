@@ -120,6 +120,16 @@ fn errors_in_stages_nobody_needs_do_not_matter() {
 }
 
 #[test]
+fn stages_that_start_from_one_another_are_bounded() {
+    let mut text = String::from("FROM scratch AS s0\n") + &"CMD x\n".repeat(2_000);
+    for number in 1..2_000 {
+        text.push_str(&format!("FROM s{} AS s{number}\n", number - 1));
+    }
+    let error = Build::new(&text).error();
+    assert!(error.to_string().starts_with("the values of this build come to more than"), "{error}");
+}
+
+#[test]
 fn variables_that_contain_one_another_are_bounded() {
     let mut text = String::from("FROM scratch\nENV A=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n");
     for _ in 0..14 {
