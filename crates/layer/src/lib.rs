@@ -1,1 +1,27 @@
-//! Deterministic image layers: tar, diff, extraction, compression.
+//! Deterministic image layers: a file system delta to compressed tar bytes, and back.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`archive`] | tar entries, the writer that defines our bytes, the bounded reader of other people's |
+//! | [`compress`] | gzip and Zstandard in independent members, made by several threads |
+//! | [`diff`] | overlay delta directory (or whole root) to layer (or plain tar) |
+//! | [`extract`] | layer to overlay delta directory; archive to directory for `ADD` |
+//!
+//! The bytes of a layer depend on the delta's content and [`diff::LayerOptions`] alone: not on
+//! threads, host, directory order or umask. `docs/formats/layer.md` writes them down and golden
+//! digests pin them.
+
+pub mod archive;
+pub mod compress;
+pub mod diff;
+pub mod extract;
+
+mod overlay;
+
+pub use archive::{Entry, EntryKind, TarWriter, Timestamp};
+pub use compress::Compression;
+pub use diff::{DiffError, LayerInfo, LayerOptions, write_layer, write_layer_with, write_tree};
+pub use extract::{
+    ArchiveFormat, ExtractError, ExtractOptions, Extracted, Ownership, Unpacked, apply_layer, is_archive,
+    unpack_archive,
+};

@@ -1,0 +1,160 @@
+//! From a directory to a layer: an ordered walk, the tar of it, its digests and its compressed form,
+//! all in one pass over the files.
+
+mod walk;
+
+use std::{
+    io::{self, Write},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+};
+
+use archway_oci::{Descriptor, Digest};
+
+use crate::{
+    archive::{TarWriter, WriteError},
+    compress::{self, Compression, InvalidLevel, Members},
+};
+use walk::Markers;
+
+/// How a layer is made. Its bytes depend on these and on the delta, except on `threads`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerOptions {
+    /// How the tar is compressed.
+    pub compression: Compression,
+    /// Later modification times become this, in seconds since the epoch (`SOURCE_DATE_EPOCH`).
+    pub clamp_mtime: Option<i64>,
+    /// How many threads compress (at most 8 are used); hashing and writing have their own.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for LayerOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            clamp_mtime: None,
+            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// What a layer turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// Digest of the compressed bytes, which are the blob.
+    pub digest: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// Size of the uncompressed tar in bytes.
+    pub uncompressed_size: u64,
+    /// OCI media type of the blob.
+    pub media_type: &'static str,
+    /// How many entries it has; zero: the delta changes nothing.
+    pub entries: u64,
+}
+
+impl LayerInfo {
+    /// The blob's descriptor.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.media_type, self.digest.clone(), self.size)
+    }
+}
+
+/// Why a directory did not become a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// The compression level does not exist.
+    #[error(transparent)]
+    Level(#[from] InvalidLevel),
+    /// A file or directory could not be read.
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        /// `open`, `list`, `stat`, …
+        action: &'static str,
+        /// Where, relative to the root of the walk.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file's name would mean "delete" in a layer (image-spec `layer.md`, "Whiteouts").
+    #[error("`{}`: names that begin with `.wh.` are reserved in image layers", path.display())]
+    ReservedName {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file was replaced between being listed and being opened.
+    #[error("`{}` changed while it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An entry that tar cannot hold, or an archive that could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The compressed layer could not be written.
+    #[error("cannot write the layer")]
+    Sink {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A tar writer whose entries become the layer of [`write_layer_with`].
+pub type LayerWriter = TarWriter<Members>;
+
+/// Writes the layer of an overlay *upper-form* delta directory to `sink`.
+///
+/// Each file is read once; memory stays below about 20 MB plus the names of the directories on the
+/// path being walked and one path per hard-linked file. Sockets are left out.
+pub fn write_layer<W: Write + Send>(
+    delta_dir: &Path,
+    options: &LayerOptions,
+    sink: W,
+) -> Result<LayerInfo, DiffError> {
+    write_layer_with(options, sink, |layer| walk::append(delta_dir, Markers::Translate, layer))
+}
+
+/// Writes a layer of the entries that `append` appends, in that order.
+///
+/// For bytes equal to [`write_layer`]'s, the order is that of `docs/formats/layer.md`.
+pub fn write_layer_with<W, E>(
+    options: &LayerOptions,
+    sink: W,
+    append: impl FnOnce(&mut LayerWriter) -> Result<(), E>,
+) -> Result<LayerInfo, E>
+where
+    W: Write + Send,
+    E: From<DiffError>,
+{
+    options.compression.check().map_err(DiffError::from)?;
+    let produced = compress::run(options.compression, options.threads, sink, |members| {
+        let mut layer = TarWriter::new(members, options.clamp_mtime);
+        append(&mut layer)?;
+        let entries = layer.entries();
+        Ok::<_, E>((entries, layer.finish().map_err(DiffError::from)?))
+    });
+    let (entries, finished) = produced.map_err(|source| DiffError::Sink { source })??;
+    Ok(LayerInfo {
+        diff_id: finished.diff_id,
+        digest: finished.digest,
+        size: finished.size,
+        uncompressed_size: finished.uncompressed_size,
+        media_type: options.compression.media_type(),
+        entries,
+    })
+}
+
+/// Writes a whole root file system to `sink` as a plain tar, as `--output type=tar` wants it.
+///
+/// The same order and bytes as a layer's, but nothing is a marker: names are taken as they are.
+/// Returns the number of entries.
+pub fn write_tree<W: Write>(root: &Path, clamp_mtime: Option<i64>, sink: W) -> Result<u64, DiffError> {
+    let mut tar = TarWriter::new(sink, clamp_mtime);
+    walk::append(root, Markers::Literal, &mut tar)?;
+    let entries = tar.entries();
+    tar.finish()?.flush().map_err(|source| DiffError::Sink { source })?;
+    Ok(entries)
+}

@@ -1,0 +1,380 @@
+//! Makes each entry, in the order of the archive.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
+    path::PathBuf,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
+    io::Errno,
+};
+
+use super::{
+    ExtractError, Ownership,
+    tree::{self, Markers, Place, Tree, failed, os_path},
+};
+use crate::{
+    archive::{Entry, EntryKind, ReadError, TarReader, Timestamp},
+    overlay,
+};
+
+/// Bytes copied at a time.
+const CHUNK: usize = 128 * 1024;
+
+/// What was made.
+#[derive(Default)]
+pub(super) struct Placed {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+    pub(super) skipped_devices: Vec<PathBuf>,
+    pub(super) implied_directories: Vec<PathBuf>,
+    pub(super) opaque_root: bool,
+}
+
+/// An archive on its way into a directory.
+pub(super) struct Extraction {
+    tree: Tree,
+    ownership: Ownership,
+    placed: Placed,
+    /// Set at the end: making something in a directory changes its time.
+    directory_times: Vec<(Vec<u8>, Timestamp)>,
+    chunk: Vec<u8>,
+}
+
+/// What a name means in a layer.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning<'a> {
+    /// A file of that name.
+    Plain,
+    /// This name is gone.
+    Whiteout(&'a [u8]),
+    /// The directory hides those below.
+    Opaque,
+    /// AUFS's own book-keeping, which means nothing to others.
+    Bookkeeping,
+}
+
+fn meaning(path: &[u8]) -> Meaning<'_> {
+    let name = tree::name(path);
+    if name == overlay::OPAQUE_NAME {
+        return Meaning::Opaque;
+    }
+    if path.split(|byte| *byte == b'/').any(|part| part.starts_with(overlay::WHITEOUT_META_PREFIX)) {
+        return Meaning::Bookkeeping;
+    }
+    name.strip_prefix(overlay::WHITEOUT_PREFIX).map_or(Meaning::Plain, Meaning::Whiteout)
+}
+
+impl Extraction {
+    pub(super) fn new(tree: Tree, ownership: Ownership) -> Self {
+        Self {
+            tree,
+            ownership,
+            placed: Placed::default(),
+            directory_times: Vec::new(),
+            chunk: vec![0; CHUNK],
+        }
+    }
+
+    /// Makes `entry`, whose data is what `data` reads next.
+    pub(super) fn place<R: Read>(
+        &mut self,
+        entry: &Entry,
+        data: &mut TarReader<R>,
+    ) -> Result<(), ExtractError> {
+        self.placed.entries += 1;
+        if entry.path.is_empty() {
+            return self.root(entry);
+        }
+        let meaning = match self.tree.markers {
+            Markers::Translate => meaning(&entry.path),
+            Markers::Literal => Meaning::Plain,
+        };
+        let parent = tree::parent(&entry.path);
+        match meaning {
+            Meaning::Plain => self.plain(entry, data),
+            Meaning::Bookkeeping => Ok(()),
+            Meaning::Opaque => {
+                self.tree.directory(parent)?;
+                self.placed.opaque_root |= parent.is_empty();
+                self.tree.make_opaque(parent)
+            }
+            Meaning::Whiteout(b"" | b"." | b"..") => {
+                Err(ExtractError::Whiteout { path: os_path(&entry.path) })
+            }
+            Meaning::Whiteout(name) => {
+                let directory = self.tree.directory(parent)?;
+                let hidden = if parent.is_empty() { name.to_vec() } else { [parent, name].join(&b'/') };
+                self.tree.whiteout(directory.as_fd(), name, &hidden)
+            }
+        }
+    }
+
+    /// The root is the caller's. As a layer's delta directory it has no attributes that anyone sees; as
+    /// the destination of `ADD` it takes those of the archive's root, as with Docker.
+    fn root(&mut self, entry: &Entry) -> Result<(), ExtractError> {
+        match (&entry.kind, self.tree.markers) {
+            (EntryKind::Directory, Markers::Translate) => Ok(()),
+            (EntryKind::Directory, Markers::Literal) => {
+                let fd = self.tree.existing(b"", OFlags::RDONLY).map_err(failed("open", b"."))?;
+                self.metadata(fd.as_fd(), entry)?;
+                self.directory_times.push((Vec::new(), entry.mtime));
+                Ok(())
+            }
+            _ => Err(ExtractError::Root),
+        }
+    }
+
+    fn plain<R: Read>(&mut self, entry: &Entry, data: &mut TarReader<R>) -> Result<(), ExtractError> {
+        let directory = self.tree.directory(tree::parent(&entry.path))?;
+        let parent = directory.as_fd();
+        let name = tree::name(&entry.path);
+        let is_directory = entry.kind == EntryKind::Directory;
+        let place = self.tree.clear(parent, name, &entry.path, is_directory)?;
+        match &entry.kind {
+            EntryKind::File { size } => self.file(parent, name, entry, *size, data),
+            EntryKind::Directory => self.directory(parent, name, entry, place),
+            EntryKind::Symlink { target } => {
+                rustix::fs::symlinkat(target.as_slice(), parent, name)
+                    .map_err(failed("create", &entry.path))?;
+                self.own_at(parent, name, entry)?;
+                set_times_at(parent, name, entry)
+            }
+            EntryKind::Hardlink { target } => self.hardlink(parent, name, entry, target),
+            EntryKind::CharDevice { major, minor } => {
+                let device = rustix::fs::makedev(*major, *minor);
+                self.node(parent, name, entry, FileType::CharacterDevice, device)
+            }
+            EntryKind::BlockDevice { major, minor } => {
+                let device = rustix::fs::makedev(*major, *minor);
+                self.node(parent, name, entry, FileType::BlockDevice, device)
+            }
+            EntryKind::Fifo => self.node(parent, name, entry, FileType::Fifo, 0),
+        }
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        entry: &Entry,
+        size: u64,
+        data: &mut TarReader<R>,
+    ) -> Result<(), ExtractError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
+            .map_err(failed("create", &entry.path))?;
+        let file = File::from(fd);
+        self.copy(&file, entry, size, data)?;
+        self.metadata(file.as_fd(), entry)?;
+        rustix::fs::futimens(&file, &times(entry.mtime)).map_err(failed("set the time of", &entry.path))?;
+        self.placed.bytes += size;
+        Ok(())
+    }
+
+    /// Writes the segments of a file; what is between them stays a hole.
+    fn copy<R: Read>(
+        &mut self,
+        file: &File,
+        entry: &Entry,
+        size: u64,
+        data: &mut TarReader<R>,
+    ) -> Result<(), ExtractError> {
+        let write = |source| ExtractError::File { action: "write", path: os_path(&entry.path), source };
+        let mut end = 0;
+        for at in 0..data.segments().len() {
+            let segment = data.segments()[at];
+            let mut done = 0;
+            while done < segment.length {
+                let most = usize::try_from(segment.length - done).unwrap_or(usize::MAX).min(CHUNK);
+                let count = read_data(data, &mut self.chunk[..most])?;
+                file.write_all_at(&self.chunk[..count], segment.offset + done).map_err(write)?;
+                done += count as u64;
+            }
+            end = segment.offset + segment.length;
+        }
+        if end < size { file.set_len(size).map_err(write) } else { Ok(()) }
+    }
+
+    fn directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        entry: &Entry,
+        place: Place,
+    ) -> Result<(), ExtractError> {
+        if place != Place::Directory {
+            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
+                .map_err(failed("create", &entry.path))?;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed("open", &entry.path))?;
+        if place == Place::WasWhiteout {
+            self.tree.make_opaque(&entry.path)?;
+        }
+        self.metadata(fd.as_fd(), entry)?;
+        self.directory_times.push((entry.path.clone(), entry.mtime));
+        Ok(())
+    }
+
+    /// Another name of what an earlier entry made, whose metadata stands. The target's parents are
+    /// resolved within the root, the target itself is not followed.
+    fn hardlink(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        entry: &Entry,
+        target: &[u8],
+    ) -> Result<(), ExtractError> {
+        let missing = || ExtractError::LinkTarget { path: os_path(&entry.path), target: os_path(target) };
+        if target.is_empty() {
+            return Err(missing());
+        }
+        let directory = match self.tree.existing(tree::parent(target), OFlags::PATH) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Err(missing()),
+            Err(errno) => return Err(failed("open", target)(errno)),
+        };
+        match rustix::fs::linkat(&directory, tree::name(target), parent, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Err(missing()),
+            done => done.map_err(failed("create", &entry.path)),
+        }
+    }
+
+    /// A device or a named pipe.
+    fn node(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        entry: &Entry,
+        kind: FileType,
+        device: rustix::fs::Dev,
+    ) -> Result<(), ExtractError> {
+        let mode = Mode::from_raw_mode(entry.mode);
+        match rustix::fs::mknodat(parent, name, kind, mode, device) {
+            Err(Errno::PERM) if kind != FileType::Fifo => {
+                self.placed.skipped_devices.push(os_path(&entry.path));
+                return Ok(());
+            }
+            done => done.map_err(failed("create", &entry.path))?,
+        }
+        self.own_at(parent, name, entry)?;
+        // It was made here just now, so it is no link; and the umask may have taken bits away.
+        rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
+            .map_err(failed("set the mode of", &entry.path))?;
+        set_times_at(parent, name, entry)
+    }
+
+    /// Owner, attributes, mode of a file or directory, in the order in which none undoes another:
+    /// a change of owner clears setuid and capabilities; a read-only mode forbids attributes.
+    fn metadata(&self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<(), ExtractError> {
+        if let Some((uid, gid)) = self.owner(entry) {
+            rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(owner_failed(entry, uid, gid))?;
+        }
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| overlay::keeps_xattr(name)) {
+            match rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP) if name.starts_with(b"user.") => {}
+                done => done.map_err(failed("set an extended attribute of", &entry.path))?,
+            }
+        }
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
+            .map_err(failed("set the mode of", &entry.path))
+    }
+
+    fn own_at(&self, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
+        let Some((uid, gid)) = self.owner(entry) else { return Ok(()) };
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(owner_failed(entry, uid, gid))
+    }
+
+    fn owner(&self, entry: &Entry) -> Option<(Uid, Gid)> {
+        let (uid, gid) = match self.ownership {
+            Ownership::Keep => (entry.uid, entry.gid),
+            Ownership::Squash => return None,
+            Ownership::Set { uid, gid } => (uid, gid),
+        };
+        Some((Uid::from_raw(uid), Gid::from_raw(gid)))
+    }
+
+    /// Sets the times of directories and gives the result.
+    pub(super) fn finish(mut self) -> Result<Placed, ExtractError> {
+        let implied = std::mem::take(&mut self.tree.implied);
+        let epoch = implied.iter().map(|path| (path.clone(), Timestamp::default()));
+        for (path, mtime) in epoch.chain(self.directory_times) {
+            match self.tree.existing(&path, OFlags::RDONLY | OFlags::NOFOLLOW) {
+                Ok(fd) => {
+                    rustix::fs::futimens(&fd, &times(mtime)).map_err(failed("set the time of", &path))?
+                }
+                // A later entry took its place.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(errno) => return Err(failed("open", &path)(errno)),
+            }
+        }
+        self.placed.implied_directories = implied.iter().map(|path| os_path(path)).collect();
+        Ok(self.placed)
+    }
+}
+
+fn read_data<R: Read>(data: &mut TarReader<R>, buffer: &mut [u8]) -> Result<usize, ReadError> {
+    loop {
+        match data.read(buffer) {
+            Ok(0) => return Err(ReadError::Truncated { offset: data.offset() }),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(ReadError::Truncated { offset: data.offset() });
+            }
+            done => return done.map_err(|source| ReadError::Stream { source }),
+        }
+    }
+}
+
+fn set_times_at(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
+    rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(failed("set the time of", &entry.path))
+}
+
+fn times(mtime: Timestamp) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) },
+    }
+}
+
+fn owner_failed(entry: &Entry, uid: Uid, gid: Gid) -> impl Fn(Errno) -> ExtractError + use<> {
+    let path = os_path(&entry.path);
+    move |errno| ExtractError::Owner {
+        path: path.clone(),
+        uid: uid.as_raw(),
+        gid: gid.as_raw(),
+        source: errno.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_the_meaning_of_the_image_spec() {
+        for (path, expected) in [
+            ("etc/passwd", Meaning::Plain),
+            ("etc/.wh.passwd", Meaning::Whiteout(b"passwd")),
+            (".wh.etc", Meaning::Whiteout(b"etc")),
+            ("etc/.wh.", Meaning::Whiteout(b"")),
+            ("etc/.wh..wh..opq", Meaning::Opaque),
+            (".wh..wh..opq", Meaning::Opaque),
+            (".wh..wh.plnk/12.34", Meaning::Bookkeeping),
+            ("a/.wh..wh.aufs", Meaning::Bookkeeping),
+            ("etc/wh.x", Meaning::Plain),
+        ] {
+            assert_eq!(meaning(path.as_bytes()), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The directory that is extracted into, and the only way to reach into it.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags},
+    io::Errno,
+};
+
+use super::ExtractError;
+use crate::overlay;
+
+/// Most symbolic links on the way to one directory (Linux `MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
+
+/// Whether overlayfs's markers have a meaning in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Markers {
+    /// A delta directory: whiteouts are character devices 0/0.
+    Translate,
+    /// A root file system: everything is what it is.
+    Literal,
+}
+
+/// What is at a place where an entry goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing, or what was there is gone.
+    Free,
+    /// Nothing, and a whiteout was there: what is made hides a lower layer's.
+    WasWhiteout,
+    /// A directory, which stays.
+    Directory,
+}
+
+pub(super) struct Tree {
+    root: Rc<OwnedFd>,
+    pub(super) markers: Markers,
+    /// The directory the last entry went to. Forgotten when anything is removed, for that may have been
+    /// on the way to it.
+    recent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// Directories made because something in them was wanted.
+    pub(super) implied: Vec<Vec<u8>>,
+}
+
+impl Tree {
+    pub(super) fn open(root: &Path, markers: Markers) -> Result<Self, ExtractError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(root, flags, Mode::empty())
+            .map_err(|errno| failed("open", root.as_os_str().as_bytes())(errno))?;
+        Ok(Self { root: Rc::new(fd), markers, recent: None, implied: Vec::new() })
+    }
+
+    /// The directory at `path`, made if missing along with those above it.
+    pub(super) fn directory(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, ExtractError> {
+        if let Some((recent, fd)) = &self.recent
+            && recent == path
+        {
+            return Ok(Rc::clone(fd));
+        }
+        let fd = match self.existing(path, OFlags::PATH) {
+            Ok(fd) => Rc::new(fd),
+            Err(Errno::NOENT | Errno::NOTDIR) => Rc::new(self.make_path(path)?),
+            Err(errno) => return Err(failed("open", path)(errno)),
+        };
+        self.recent = Some((path.to_vec(), Rc::clone(&fd)));
+        Ok(fd)
+    }
+
+    /// The directory at `path`, if it is one, resolving symbolic links within the root.
+    pub(super) fn existing(&self, path: &[u8], access: OFlags) -> Result<OwnedFd, Errno> {
+        let at: &[u8] = if path.is_empty() { b"." } else { path };
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, at, flags, Mode::empty(), resolve)
+    }
+
+    /// Walks to `path` component by component, making what is missing. Symbolic links are read here
+    /// rather than followed, so that the missing end of one can be made inside the root.
+    fn make_path(&mut self, path: &[u8]) -> Result<OwnedFd, ExtractError> {
+        let mut to_come: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect();
+        let mut here: Vec<u8> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = to_come.pop() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    here.truncate(parent(&here).len());
+                    continue;
+                }
+                _ => {}
+            }
+            let fd = self.existing(&here, OFlags::PATH).map_err(failed("open", &here))?;
+            let next = join(&here, &name);
+            match stat(fd.as_fd(), &name).map_err(failed("stat", &next))? {
+                Some(stat) if kind(&stat) == FileType::Directory => here = next,
+                Some(stat) if kind(&stat) == FileType::Symlink => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(failed("resolve", path)(Errno::LOOP));
+                    }
+                    let target = rustix::fs::readlinkat(&fd, name.as_slice(), Vec::new())
+                        .map_err(failed("read the link", &next))?
+                        .into_bytes();
+                    if target.starts_with(b"/") {
+                        here.clear();
+                    }
+                    to_come.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
+                }
+                found => {
+                    let whiteout = found.is_some_and(|stat| self.is_whiteout(&stat));
+                    if found.is_some() && !whiteout {
+                        return Err(failed("create a directory at", &next)(Errno::NOTDIR));
+                    }
+                    self.make_implied(fd.as_fd(), &name, &next, whiteout)?;
+                    here = next;
+                }
+            }
+        }
+        self.existing(&here, OFlags::PATH).map_err(failed("open", &here))
+    }
+
+    fn make_implied(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        whiteout: bool,
+    ) -> Result<(), ExtractError> {
+        if whiteout {
+            self.remove(parent, name, path, false)?;
+        }
+        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)).map_err(failed("create", path))?;
+        // The umask may have taken bits away.
+        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())
+            .map_err(failed("set the mode of", path))?;
+        if whiteout {
+            self.make_opaque(path)?;
+        }
+        self.implied.push(path.to_vec());
+        Ok(())
+    }
+
+    /// Makes the place `name` in `parent` free for an entry. A directory stays if the entry is one.
+    pub(super) fn clear(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        for_directory: bool,
+    ) -> Result<Place, ExtractError> {
+        let Some(stat) = stat(parent, name).map_err(failed("stat", path))? else { return Ok(Place::Free) };
+        let is_directory = kind(&stat) == FileType::Directory;
+        if is_directory && for_directory {
+            return Ok(Place::Directory);
+        }
+        self.remove(parent, name, path, is_directory)?;
+        Ok(if self.is_whiteout(&stat) { Place::WasWhiteout } else { Place::Free })
+    }
+
+    fn remove(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        is_directory: bool,
+    ) -> Result<(), ExtractError> {
+        self.recent = None;
+        let removed = if is_directory {
+            remove_directory(parent, name)
+        } else {
+            rustix::fs::unlinkat(parent, name, AtFlags::empty())
+        };
+        removed.map_err(failed("remove", path))
+    }
+
+    fn is_whiteout(&self, stat: &Stat) -> bool {
+        self.markers == Markers::Translate && kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0
+    }
+
+    /// Hides, at `name` in `parent`, what the layers below have there.
+    pub(super) fn whiteout(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<(), ExtractError> {
+        match stat(parent, name).map_err(failed("stat", path))? {
+            // The layer has its own directory there: only what is below is gone.
+            Some(stat) if kind(&stat) == FileType::Directory => self.make_opaque(path),
+            // The layer's own file hides what is below.
+            Some(_) => Ok(()),
+            None => rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
+                .map_err(failed("create a whiteout at", path)),
+        }
+    }
+
+    /// Marks the directory at `path` (empty: the root) as hiding those below.
+    pub(super) fn make_opaque(&self, path: &[u8]) -> Result<(), ExtractError> {
+        let fd = self.existing(path, OFlags::RDONLY).map_err(failed("open", path))?;
+        rustix::fs::fsetxattr(&fd, overlay::OPAQUE_XATTR, overlay::OPAQUE_VALUE, XattrFlags::empty())
+            .map_err(failed("mark as opaque", path))
+    }
+}
+
+/// Removes a directory and all that is in it, following nothing.
+fn remove_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    for member in Dir::read_from(&fd)? {
+        let member = member?;
+        let name = member.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        match rustix::fs::unlinkat(&fd, name, AtFlags::empty()) {
+            // Linux says ISDIR, POSIX says PERM.
+            Err(Errno::ISDIR | Errno::PERM) => remove_directory(fd.as_fd(), name)?,
+            done => done?,
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The path without its last component.
+pub(super) fn parent(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(b"", |slash| &path[..slash])
+}
+
+/// The last component of a path.
+pub(super) fn name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') }
+}
+
+pub(super) fn os_path(path: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(path))
+}
+
+pub(super) fn failed(action: &'static str, path: &[u8]) -> impl Fn(Errno) -> ExtractError + use<> {
+    let path = os_path(path);
+    move |errno| ExtractError::File { action, path: path.clone(), source: io::Error::from(errno) }
+}
