@@ -6,6 +6,7 @@
 //! Written down in `docs/formats/source.md`.
 
 use std::{
+    collections::HashSet,
     io::Read,
     sync::{
         Mutex, PoisonError,
@@ -95,6 +96,10 @@ impl Snapshot {
             learned |= known.record(&self.entries[index].stat, opened, hash);
         }
         if learned {
+            // Files that are gone would fill the cache for ever.
+            let present: HashSet<(u64, u64)> =
+                self.entries.iter().map(|entry| (entry.stat.dev, entry.stat.ino)).collect();
+            known.retain(|stat| present.contains(&(stat.dev, stat.ino)));
             cache.save(&tree, known)?;
         }
         Ok(())

@@ -4,9 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CStr,
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
+    thread,
     time::SystemTime,
 };
 
@@ -23,6 +24,9 @@ use crate::{Entry, Kind, Obstacle, Snapshot, SourceError, StatKey, entry::Specia
 /// Bytes of directory entries read at once.
 const DIRECTORY_BUFFER: usize = 32 << 10;
 
+/// More threads only wait for each other in the kernel.
+const MAX_THREADS: usize = 8;
+
 /// How paths of the context are opened: they have no links, unless something was replaced.
 pub(crate) const INSIDE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -38,19 +42,13 @@ impl Snapshot {
         let scanned = SystemTime::now();
         let stat = rustix::fs::fstat(&root).map_err(|errno| context(errno.into()))?;
 
-        let mut walk = Walk { root: root.as_fd(), ignore, found: Found::default() };
-        walk.found.entries.push(Entry {
-            path: String::new(),
-            kind: Kind::Directory,
-            mode: 0o755,
-            stat: stat_key(&stat),
-        });
-        walk.run();
-        let Found { mut entries, ignored_directories, special, obstacles } = walk.found;
+        let Found { mut entries, ignored_directories, special, obstacles } = walk(root.as_fd(), ignore);
         if let Some(Obstacle::System(errno)) = obstacles.get("") {
             return Err(context((*errno).into()));
         }
         keep_parents(&mut entries, ignored_directories);
+        let kind = Kind::Directory;
+        entries.push(Entry { path: String::new(), kind, mode: 0o755, stat: stat_key(&stat) });
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hashes = entries.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
@@ -74,6 +72,47 @@ struct Pending {
     verdict: Option<Arc<Verdict>>,
 }
 
+/// Directories to look into, shared by the threads of a walk.
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    pending: Vec<Pending>,
+    /// Threads that look into a directory, and may find more.
+    busy: usize,
+}
+
+impl Queue {
+    fn new(first: Pending) -> Self {
+        Self { state: Mutex::new(State { pending: vec![first], busy: 0 }), changed: Condvar::new() }
+    }
+
+    /// Takes a directory; `None` once there is none and none can come.
+    fn take(&self) -> Option<Pending> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(directory) = state.pending.pop() {
+                state.busy += 1;
+                return Some(directory);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives back what was found in the directory taken.
+    fn give(&self, found: &mut Vec<Pending>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pending.append(found);
+        state.busy -= 1;
+        self.changed.notify_all();
+    }
+}
+
 #[derive(Default)]
 struct Found {
     entries: Vec<Entry>,
@@ -83,24 +122,52 @@ struct Found {
     obstacles: BTreeMap<String, Obstacle>,
 }
 
+impl Found {
+    fn merge(mut self, mut other: Self) -> Self {
+        self.entries.append(&mut other.entries);
+        self.ignored_directories.append(&mut other.ignored_directories);
+        self.special.append(&mut other.special);
+        self.obstacles.append(&mut other.obstacles);
+        self
+    }
+}
+
+/// Looks into all directories below `root`, with as many threads as are useful.
+fn walk(root: BorrowedFd<'_>, ignore: &IgnorePatterns) -> Found {
+    let queue = Queue::new(Pending { path: String::new(), verdict: None });
+    let threads = thread::available_parallelism().map_or(1, |count| count.get()).min(MAX_THREADS);
+    let work = || Walk { root, ignore, found: Found::default() }.run(&queue);
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        others.into_iter().fold(own, |found, other| match other.join() {
+            Ok(more) => found.merge(more),
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+/// The work of one thread.
 struct Walk<'a> {
-    root: std::os::fd::BorrowedFd<'a>,
+    root: BorrowedFd<'a>,
     ignore: &'a IgnorePatterns,
     found: Found,
 }
 
 impl Walk<'_> {
-    fn run(&mut self) {
+    fn run(mut self, queue: &Queue) -> Found {
         let mut buffer = vec![MaybeUninit::uninit(); DIRECTORY_BUFFER];
-        let mut pending = vec![Pending { path: String::new(), verdict: None }];
-        while let Some(directory) = pending.pop() {
+        let mut pending = Vec::new();
+        while let Some(directory) = queue.take() {
             if let Err(errno) = self.directory(&directory, &mut buffer, &mut pending) {
                 let ignored = directory.verdict.is_some_and(|verdict| verdict.ignored());
                 if !ignored && errno != Errno::NOENT {
                     self.found.obstacles.insert(directory.path, errno.into());
                 }
             }
+            queue.give(&mut pending);
         }
+        self.found
     }
 
     fn directory(
