@@ -33,8 +33,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) plan: &'a Plan,
     /// Standard input, output, error.
     pub(crate) streams: [BorrowedFd<'a>; 3],
-    /// System call filter.
-    pub(crate) filter: &'a [libc::sock_filter],
+    /// System call filter, if there is one for this machine.
+    pub(crate) filter: Option<&'a [libc::sock_filter]>,
     /// User namespace in which the emulator is registered.
     pub(crate) emulation: Option<BorrowedFd<'a>>,
 }
@@ -84,7 +84,9 @@ impl Birth<'_> {
         }
         privileges::limit_bounding_set().at(Step::Capabilities)?;
         // Needs CAP_SYS_ADMIN, as the process may gain privileges later (no no_new_privs, as in Docker).
-        sys::install_filter(self.filter).at(Step::Seccomp)?;
+        if let Some(filter) = self.filter {
+            sys::install_filter(filter).at(Step::Seccomp)?;
+        }
         privileges::become_user(plan.uid, plan.gid, &plan.groups).at(Step::User)?;
         privileges::limit(plan.uid).at(Step::Capabilities)?;
         // Changing the user has cleared it.

@@ -163,7 +163,6 @@ pub enum Step {
 
 impl Step {
     /// The steps by their number.
-    #[allow(dead_code)]
     pub(crate) const ALL: [Self; 21] = [
         Self::Request,
         Self::Namespaces,

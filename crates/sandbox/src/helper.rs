@@ -44,7 +44,7 @@ const NAMESPACES: i32 =
 ///
 /// # Safety
 /// Must be called in a process that was just forked: closes every file descriptor but `control`.
-pub(crate) unsafe fn serve(control: OwnedFd, filter: &[libc::sock_filter]) -> ! {
+pub(crate) unsafe fn serve(control: OwnedFd, filter: Option<&[libc::sock_filter]>) -> ! {
     // SAFETY: the caller's other file descriptors are never used or dropped: this function does not
     // return, and the process ends without running destructors.
     let ready = unsafe { sys::close_all_but(control.as_fd()) }.is_ok() && occupy_standard_streams().is_ok();
@@ -71,7 +71,7 @@ fn occupy_standard_streams() -> Result<(), Errno> {
 
 struct Helper<'a> {
     control: OwnedFd,
-    filter: &'a [libc::sock_filter],
+    filter: Option<&'a [libc::sock_filter]>,
     runs: Vec<Run>,
     /// Made when the first process needs it.
     registry: Option<Registry>,

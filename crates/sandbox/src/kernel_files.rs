@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::mounts::{self, INERT, Kind, READ_ONLY, Root};
 
 /// Shown empty: what tells about the machine, or could be used against it. Docker's list.
-const MASKED: [&CStr; 12] = [
+pub(crate) const MASKED: [&CStr; 12] = [
     c"/proc/acpi",
     c"/proc/asound",
     c"/proc/interrupts",
@@ -23,7 +23,7 @@ const MASKED: [&CStr; 12] = [
 ];
 
 /// Shown read-only. Docker's list.
-const READ_ONLY_PATHS: [&CStr; 5] =
+pub(crate) const READ_ONLY_PATHS: [&CStr; 5] =
     [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
 
 /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.

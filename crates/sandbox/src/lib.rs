@@ -22,8 +22,9 @@ mod spec;
 mod sys;
 mod wire;
 
-pub use emulation::{Emulation, EmulationError, Interpreter};
+pub use emulation::{Activation, Emulation, EmulationError, Interpreter};
 pub use error::{SandboxError, SpecProblem, Step};
+pub use runc::Runc;
 pub use running::Running;
 pub use runtime::Runtime;
 pub use sandbox::Sandbox;

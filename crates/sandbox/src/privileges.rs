@@ -26,6 +26,11 @@ const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
+/// [`DEFAULT`] by the names of the OCI runtime specification.
+pub(crate) fn default_names() -> Vec<String> {
+    DEFAULT.iter_names().map(|(name, _)| format!("CAP_{name}")).collect()
+}
+
 /// Drops every other capability for good.
 pub(crate) fn limit_bounding_set() -> Result<(), Errno> {
     for number in 0..64 {

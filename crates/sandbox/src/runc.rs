@@ -1,15 +1,235 @@
-//! `runc` as a runtime.
+//! `runc` as a runtime: the conformance oracle, and a fallback for root.
+//!
+//! The root file system is mounted in a temporary bundle directory, and everything goes away with the
+//! container. `runc` does not tell signals from codes: a process killed by signal *n* ends with code
+//! 128 + *n*.
 
-use crate::{Exit, SandboxError};
+use std::{
+    ffi::CStr,
+    fs, io,
+    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
+    path::PathBuf,
+    process::Stdio as ProcessStdio,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use rustix::mount::{UnmountFlags, unmount};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::{
+    Exit, Running, Runtime, SandboxError, Spec, Stdio, kernel_files, mounts, overlay,
+    plan::{Emulator, Plan, Source},
+    privileges, sandbox,
+};
+
+/// Runs processes with `runc`, as root.
+#[derive(Debug, Clone)]
+pub struct Runc {
+    program: PathBuf,
+}
+
+impl Runc {
+    /// Uses this `runc`.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into() }
+    }
+}
+
+impl Runtime for Runc {
+    async fn run(&self, spec: &Spec, stdio: Stdio) -> Result<Running, SandboxError> {
+        let plan = Plan::new(spec, sandbox::resolv_conf())?;
+        let bundle = Bundle::create(&plan)?;
+        let stream = |fd: Option<_>| fd.map_or_else(ProcessStdio::null, ProcessStdio::from);
+        let child = Command::new(&self.program)
+            .arg("--root")
+            .arg(bundle.directory.join("state"))
+            .args(["run", "--bundle"])
+            .arg(&bundle.directory)
+            .arg(bundle.name())
+            .stdin(stream(stdio.stdin))
+            .stdout(stream(stdio.stdout))
+            .stderr(stream(stdio.stderr))
+            .spawn()
+            .map_err(bundle.error())?;
+        Ok(Running::runc(Container { runc: self.program.clone(), child, bundle }))
+    }
+}
 
 /// A container of `runc`.
 #[derive(Debug)]
-pub(crate) struct Container {}
+pub(crate) struct Container {
+    runc: PathBuf,
+    child: Child,
+    bundle: Bundle,
+}
 
 impl Container {
     pub(crate) async fn wait(&mut self) -> Result<Exit, SandboxError> {
-        Err(SandboxError::HelperGone)
+        let status = self.child.wait().await.map_err(self.bundle.error())?;
+        // `runc` itself may have been killed.
+        Ok(status.code().map_or(Exit::Signal(libc::SIGKILL), Exit::Code))
     }
 
-    pub(crate) fn kill(&mut self) {}
+    /// Waits until it is done, because the bundle cannot be removed before.
+    pub(crate) fn kill(&mut self) {
+        let mut command = std::process::Command::new(&self.runc);
+        command.arg("--root").arg(self.bundle.directory.join("state")).args(["delete", "--force"]);
+        command.arg(self.bundle.name()).stdout(ProcessStdio::null()).stderr(ProcessStdio::null());
+        // Fails if it has ended by itself.
+        let _ = command.status();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.kill();
+        }
+    }
+}
+
+/// A directory with `config.json`, the mounted root file system and generated files.
+#[derive(Debug)]
+struct Bundle {
+    directory: PathBuf,
+}
+
+impl Bundle {
+    fn create(plan: &Plan) -> Result<Self, SandboxError> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("archway-{}-{number}", std::process::id());
+        let bundle = Self { directory: std::env::temp_dir().join(name) };
+        bundle.fill(plan).map_err(bundle.error())?;
+        Ok(bundle)
+    }
+
+    fn name(&self) -> &std::ffi::OsStr {
+        self.directory.file_name().unwrap_or_default()
+    }
+
+    fn error(&self) -> impl Fn(io::Error) -> SandboxError + use<> {
+        let bundle = self.directory.clone();
+        move |source| SandboxError::Runc { bundle: bundle.clone(), source }
+    }
+
+    fn fill(&self, plan: &Plan) -> io::Result<()> {
+        for name in ["rootfs", "lower", "files"] {
+            fs::create_dir_all(self.directory.join(name))?;
+        }
+        for stub in &plan.stubs {
+            let path = self.directory.join("lower").join(text(&stub.path));
+            if stub.directory { fs::create_dir(path)? } else { fs::write(path, "")? }
+        }
+        for (index, file) in plan.files.iter().enumerate() {
+            let path = self.file(index);
+            fs::write(&path, &file.content)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
+        }
+        let lower =
+            std::ffi::CString::new(self.directory.join("lower").into_os_string().into_encoded_bytes())?;
+        let lowers: Vec<&CStr> =
+            plan.lowers.iter().map(|dir| dir.as_c_str()).chain([lower.as_c_str()]).collect();
+        let changes =
+            plan.changes.as_ref().map(|changes| (changes.upper.as_c_str(), changes.work.as_c_str()));
+        let mount = overlay::one_by_one(&lowers, changes)?;
+        let target = rustix::fs::open(
+            self.directory.join("rootfs"),
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )?;
+        mounts::attach_on(&mount, target.as_fd())?;
+        fs::write(self.directory.join("config.json"), serde_json::to_vec(&self.config(plan))?)
+    }
+
+    fn file(&self, index: usize) -> PathBuf {
+        self.directory.join("files").join(index.to_string())
+    }
+
+    /// The plan in the terms of the OCI runtime specification.
+    fn config(&self, plan: &Plan) -> Value {
+        let texts =
+            |strings: &[std::ffi::CString]| strings.iter().map(|string| text(string)).collect::<Vec<_>>();
+        let capabilities = privileges::default_names();
+        let held = if plan.uid == 0 { capabilities.clone() } else { Vec::new() };
+        json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": {"uid": plan.uid, "gid": plan.gid, "additionalGids": plan.groups},
+                "args": texts(&plan.argv),
+                "env": texts(&plan.env),
+                "cwd": text(&plan.cwd),
+                "capabilities": {"bounding": capabilities, "effective": held, "permitted": held},
+                "noNewPrivileges": false,
+            },
+            "root": {"path": "rootfs", "readonly": plan.changes.is_none()},
+            "hostname": text(&plan.hostname),
+            "mounts": self.mounts(plan),
+            "linux": {
+                "namespaces": namespaces(plan),
+                "maskedPaths": kernel_files::MASKED.map(text),
+                "readonlyPaths": kernel_files::READ_ONLY_PATHS.map(text),
+            },
+        })
+    }
+
+    fn mounts(&self, plan: &Plan) -> Vec<Value> {
+        let mut mounts = standard_mounts();
+        for (index, file) in plan.files.iter().enumerate() {
+            mounts.push(bind(self.file(index).to_string_lossy().into_owned(), text(&file.target), true));
+        }
+        for mount in &plan.mounts {
+            mounts.push(match &mount.source {
+                Source::Bind { path, .. } => bind(text(path), text(&mount.target), mount.read_only),
+                Source::Tmpfs(size) => {
+                    let size = size.as_deref().map(|size| format!("size={}", text(size)));
+                    let options: Vec<String> = ["nosuid".into(), "mode=1777".into()].into_iter().chain(size).collect();
+                    json!({"destination": text(&mount.target), "type": "tmpfs", "source": "tmpfs", "options": options})
+                }
+            });
+        }
+        if let Some(Emulator::Show(path)) = &plan.emulator {
+            mounts.push(bind(text(path), text(path), true));
+        }
+        mounts
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = unmount(self.directory.join("rootfs"), UnmountFlags::DETACH);
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn standard_mounts() -> Vec<Value> {
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ]
+}
+
+fn bind(source: String, destination: String, read_only: bool) -> Value {
+    let access = if read_only { "ro" } else { "rw" };
+    json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", access]})
+}
+
+fn namespaces(plan: &Plan) -> Vec<Value> {
+    let network = plan.isolated_network.then_some("network");
+    let kinds = ["mount", "pid", "ipc", "uts", "cgroup"].into_iter().chain(network);
+    kinds.map(|kind| json!({"type": kind})).collect()
+}
+
+fn text(string: &CStr) -> String {
+    string.to_string_lossy().into_owned()
 }

@@ -54,7 +54,7 @@ impl Sandbox {
             // SAFETY: the helper allocates and makes system calls, and takes no lock besides.
             match unsafe { sys::fork() }? {
                 // SAFETY: we are in the new process.
-                Fork::Child => unsafe { helper::serve(theirs, &filter) },
+                Fork::Child => unsafe { helper::serve(theirs, filter.as_deref()) },
                 Fork::Parent(helper) => Ok(Self { control: Some(ours), helper, emulation: OnceLock::new() }),
             }
         };
