@@ -77,7 +77,7 @@ impl Emulation {
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = env::split_paths(&path).chain(SYSTEM_DIRECTORIES.map(PathBuf::from)).collect();
         Self {
-            host: Platform::host(),
+            host: Platform::host_processor(),
             handlers: handler::read_all(Path::new(BINFMT_MISC)),
             directories,
             namespaces: OnceLock::new(),
