@@ -20,12 +20,11 @@ const DEVICES: [(&CStr, &CStr, u32, u32); 6] = [
     (c"tty", c"/dev/tty", 5, 0),
 ];
 
-const LINKS: [(&CStr, &CStr); 6] = [
+const LINKS: [(&CStr, &CStr); 5] = [
     (c"fd", c"/proc/self/fd"),
     (c"stdin", c"/proc/self/fd/0"),
     (c"stdout", c"/proc/self/fd/1"),
     (c"stderr", c"/proc/self/fd/2"),
-    (c"core", c"/proc/kcore"),
     (c"ptmx", c"pts/ptmx"),
 ];
 
@@ -39,6 +38,10 @@ pub(crate) fn mount(root: Root<'_>) -> Result<OwnedFd, Errno> {
     }
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, &dev, name)?;
+    }
+    // Not every kernel offers its memory, in a file that is masked anyway.
+    if root.open(c"/proc/kcore").is_ok() {
+        rustix::fs::symlinkat(c"/proc/kcore", &dev, c"core")?;
     }
     for name in [c"pts", c"shm", c"mqueue"] {
         rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;

@@ -116,3 +116,34 @@ fn in_private_namespace(lowers: &[&CStr], upper: Option<(&CStr, &CStr)>) -> Resu
         mounting.join().unwrap_or(Err(Errno::IO))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::fs::{AtFlags, statat};
+
+    use super::*;
+
+    /// What kernels before 6.5 need works on newer ones too.
+    #[test]
+    fn directories_can_be_named_in_one_string() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = std::env::temp_dir().join(format!("archway-overlay-{}", std::process::id()));
+        let path = |name: &str| {
+            let path = directory.join(name);
+            fs::create_dir_all(&path).unwrap();
+            CString::new(path.into_os_string().into_encoded_bytes()).unwrap()
+        };
+        let lowers: Vec<_> = (0..200).map(|number| path(&format!("a,strange:name-{number:080}"))).collect();
+        let lowers: Vec<&CStr> = lowers.iter().map(CString::as_c_str).collect();
+        let (upper, work) = (path("upper"), path("work"));
+        fs::write(directory.join("upper/file"), "").unwrap();
+        let root = in_private_namespace(&lowers, Some((&upper, &work))).unwrap();
+        assert!(statat(&root, c"file", AtFlags::empty()).is_ok());
+        drop(root);
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -443,7 +443,8 @@ mod tests {
     #[test]
     fn what_no_machine_can_do_is_refused() {
         let long = "h".repeat(65);
-        let table: [(&str, fn(&mut Spec, &str), &str); 6] = [
+        type Change = fn(&mut Spec, &str);
+        let table: [(&str, Change, &str); 6] = [
             ("", |spec, _| spec.argv.clear(), "the command is empty"),
             ("a\0b", |spec, text| spec.argv[1] = text.into(), "the command contains a NUL byte"),
             ("rel", |spec, text| spec.cwd = text.into(), "the working directory is not an absolute path"),

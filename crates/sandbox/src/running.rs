@@ -19,7 +19,7 @@ enum Process {
     /// Of our helper.
     Native(Replies),
     /// Of `runc`.
-    Runc(runc::Container),
+    Runc(Box<runc::Container>),
 }
 
 impl Running {
@@ -28,7 +28,7 @@ impl Running {
     }
 
     pub(crate) fn runc(container: runc::Container) -> Self {
-        Self { process: Process::Runc(container), exit: None }
+        Self { process: Process::Runc(Box::new(container)), exit: None }
     }
 
     /// Waits until the process has ended, and with it everything it started. May be cancelled and

@@ -1,50 +1,292 @@
-//! scratch
-use archway_sandbox::*;
-use std::path::Path;
+//! Processes in the native runtime, as root.
+
+mod fixture;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
+
+use archway_sandbox::{
+    Exit, HostEntry, Mount, MountSource, Network, Sandbox, SandboxError, ScriptFile, SpecProblem, Stdio,
+    Step, User,
+};
+use fixture::{Fixture, is_root, output, piped, run};
+
 #[tokio::test]
-async fn first() {
-    let sandbox = Sandbox::start().unwrap();
-    let dir = std::env::temp_dir().join(format!("aw-{}", std::process::id()));
-    let (base, upper, work) = (dir.join("base"), dir.join("upper"), dir.join("work"));
-    for d in [&base, &upper, &work] {
-        std::fs::create_dir_all(d).unwrap();
+async fn the_exit_code_and_both_streams_come_back() {
+    if !is_root() {
+        return;
     }
-    std::fs::create_dir_all(base.join("bin")).unwrap();
-    std::fs::copy("/usr/bin/busybox", base.join("bin/busybox")).unwrap();
-    for n in ["sh", "ls", "mount", "cat", "id", "env", "hostname", "ip", "ps", "pwd", "grep", "true", "touch"]
-    {
-        std::os::unix::fs::symlink("busybox", base.join("bin").join(n)).unwrap();
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let (exit, text) = run(&sandbox, &fixture.shell("echo out; echo err >&2; exit 7")).await.unwrap();
+    assert_eq!((exit, text.as_str()), (Exit::Code(7), "out\nerr\n"));
+}
+
+#[tokio::test]
+async fn the_process_gets_what_the_spec_says() {
+    if !is_root() {
+        return;
     }
-    let mut spec = Spec {
-        rootfs: Rootfs { lowers: vec![base], upper: Some(upper.clone()), work: Some(work) },
-        argv: vec![
-            "sh".into(),
-            "-c".into(),
-            std::env::var("PROBE").unwrap_or(
-                "id; ls -la / /dev /etc; mount; env; hostname; ps; pwd; grep Cap /proc/self/status; touch /x"
-                    .into(),
-            ),
-        ],
-        env: vec!["PATH=/bin".into()],
-        cwd: "/a/b".into(),
-        hostname: "box".into(),
-        ..Spec::default()
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec = fixture.shell("id; pwd; env | sort; hostname; cat /etc/hosts; echo $$; umask");
+    spec.cwd = "/new/dir".into();
+    spec.user = User { uid: 12, gid: 34, additional_gids: vec![56, 78] };
+    spec.extra_hosts = vec![HostEntry { name: "db".into(), address: "192.0.2.7".parse().unwrap() }];
+    let text = output(&sandbox, &spec).await;
+    assert!(text.starts_with("uid=12 gid=34 groups=56,78\n") || text.contains("uid=12 gid=34"), "{text}");
+    for line in [
+        "/new/dir",
+        "GREETING=hello",
+        "PWD=/new/dir",
+        "box",
+        "127.0.0.1\tlocalhost box",
+        "192.0.2.7\tdb",
+        "1",
+        "0022",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} in {text}");
+    }
+    assert_eq!(fixture.changes(), ["new", "new/dir"], "mount points leave no traces");
+}
+
+#[tokio::test]
+async fn a_user_without_privileges_can_use_the_streams_and_has_no_capabilities() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec = fixture.shell("echo seen > /dev/stdout; grep -E 'Cap(Prm|Eff|Inh|Amb)' /proc/self/status");
+    spec.user = User { uid: 1000, gid: 1000, additional_gids: Vec::new() };
+    let text = output(&sandbox, &spec).await;
+    assert!(text.starts_with("seen\n"), "{text}");
+    assert_eq!(text.matches("\t0000000000000000").count(), 4, "{text}");
+}
+
+#[tokio::test]
+async fn killing_ends_the_whole_tree() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let (stdio, out) = piped();
+    let spec = fixture.shell("(sleep 1000; true) & setsid sleep 1000 & echo ready; wait");
+    let mut running = sandbox.run(&spec, stdio).await.unwrap();
+    let mut out = BufReader::new(out);
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+
+    running.kill();
+    assert_eq!(running.wait().await.unwrap(), Exit::Signal(9));
+    assert_eq!(running.wait().await.unwrap(), Exit::Signal(9), "the answer is remembered");
+    // Every process held the pipe open.
+    assert_eq!(out.read_to_string(&mut line).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn dropping_kills() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    for drop_sandbox in [false, true] {
+        let sandbox = Sandbox::start().unwrap();
+        let (stdio, mut out) = piped();
+        let running = sandbox.run(&fixture.shell("sleep 1000"), stdio).await.unwrap();
+        if drop_sandbox {
+            drop(sandbox)
+        } else {
+            drop(running)
+        }
+        assert_eq!(out.read(&mut [0]).unwrap(), 0, "nobody holds the pipe");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_start_is_explained() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let upper = fixture.upper();
+    let write = |name: &str, mode, content: &str| {
+        fs::write(upper.join(name), content).unwrap();
+        fs::set_permissions(upper.join(name), fs::Permissions::from_mode(mode)).unwrap();
     };
-    if std::env::var("NONET").is_ok() {
-        spec.network = Network::None;
+    write("plain", 0o644, "#!/bin/sh\n");
+    write("garbage", 0o755, "\x7fELFgarbage");
+    write("orphan", 0o755, "#!/no/such/interpreter\n");
+    let table = [
+        ("nosuch", "executable `nosuch` not found in the image"),
+        ("/no/such", "executable `/no/such` not found in the image"),
+        ("/plain", "`/plain` is not executable by the step's user"),
+        ("/garbage", "`/garbage` is not a program for this platform"),
+        ("/orphan", "`/orphan` exists in the image, but its interpreter or dynamic loader does not"),
+    ];
+    for (program, message) in table {
+        let error = run(&sandbox, &fixture.command(&[program])).await.unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert!(error.is_program_missing());
     }
-    if let Ok(u) = std::env::var("UID_") {
-        spec.user.uid = u.parse().unwrap();
-        spec.user.gid = 7;
+    // The helper is none the worse.
+    assert_eq!(output(&sandbox, &fixture.shell("echo fine")).await, "fine\n");
+}
+
+#[tokio::test]
+async fn a_failed_step_names_itself() {
+    if !is_root() {
+        return;
     }
-    let mut running = sandbox.run(&spec, Stdio::inherit().unwrap()).await.unwrap();
-    println!("{:?}", running.wait().await.unwrap());
-    drop(running);
-    drop(sandbox);
-    let _ = Path::new("/");
-    println!(
-        "{}",
-        String::from_utf8(std::process::Command::new("find").arg(&upper).output().unwrap().stdout).unwrap()
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec = fixture.shell("true");
+    let source = MountSource::Bind("/no/such/source".into());
+    spec.mounts = vec![Mount { target: "/in".into(), source, read_only: true }];
+    let error = run(&sandbox, &spec).await.unwrap_err();
+    assert!(matches!(error, SandboxError::Setup { step: Step::Mount, .. }), "{error:?}");
+    assert_eq!(error.to_string(), "cannot mount `/in`");
+
+    let mut spec = fixture.shell("true");
+    spec.rootfs.lowers.push("/no/such/layer".into());
+    let error = run(&sandbox, &spec).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot mount the root file system");
+
+    let mut spec = fixture.shell("true");
+    spec.argv.clear();
+    let error = run(&sandbox, &spec).await.unwrap_err();
+    assert!(matches!(error, SandboxError::InvalidSpec { problem: SpecProblem::Empty, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn hundreds_of_layers_are_one_tree() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let layers = fixture.directory.path().join("layers");
+    let mut spec = fixture.shell("ls /layers | wc -l; cat /top");
+    for number in 0..300 {
+        let layer = layers.join(format!("layer-with-a-long-name-as-stores-have-{number:064}"));
+        fs::create_dir_all(layer.join("layers")).unwrap();
+        fs::write(layer.join(format!("layers/{number}")), "").unwrap();
+        fs::write(layer.join("top"), format!("{number}\n")).unwrap();
+        spec.rootfs.lowers.insert(0, layer);
+    }
+    assert_eq!(output(&sandbox, &spec).await, "300\n299\n");
+}
+
+#[tokio::test]
+async fn files_and_mounts_are_shown() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let shared = fixture.directory.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("file"), "from outside\n").unwrap();
+    let bind = |target: &str, path, read_only| Mount {
+        target: target.into(),
+        source: MountSource::Bind(path),
+        read_only,
+    };
+    let mut spec = fixture.shell(
+        "/scripts/one; echo x 2>/dev/null > /scripts/one || echo read-only script
+         cat /ro/file; touch /ro/new 2>/dev/null || echo read-only; touch /rw/new
+         cat /run/secret; df -h /tmp/mem | grep -c tmpfs",
     );
-    std::fs::remove_dir_all(dir).unwrap();
+    spec.files = vec![ScriptFile { path: "/scripts/one".into(), content: "#!/bin/sh\necho script\n".into() }];
+    spec.mounts = vec![
+        bind("/ro", shared.clone(), true),
+        bind("/rw", shared.clone(), false),
+        bind("/run/secret", shared.join("file"), true),
+        Mount {
+            target: "/tmp/mem".into(),
+            source: MountSource::Tmpfs { size: Some(1 << 20) },
+            read_only: false,
+        },
+    ];
+    let text = output(&sandbox, &spec).await;
+    assert_eq!(text, "script\nread-only script\nfrom outside\nread-only\nfrom outside\n1\n");
+    assert!(shared.join("new").exists());
+    assert!(fixture.changes().is_empty(), "{:?}", fixture.changes());
+}
+
+#[tokio::test]
+async fn mount_points_behind_symlinks_stay_inside() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let target = fixture.directory.path().join("target");
+    fs::create_dir(&target).unwrap();
+    symlink(&target, fixture.upper().join("link")).unwrap();
+    let mut spec = fixture.shell("cat /link/mem/file 2>/dev/null || echo empty; cat /etc/hostname");
+    let source = MountSource::Tmpfs { size: None };
+    spec.mounts = vec![Mount { target: "/link/mem".into(), source, read_only: false }];
+    fs::create_dir(fixture.upper().join("etc")).unwrap();
+    symlink("/run/names/hostname", fixture.upper().join("etc/hostname")).unwrap();
+    assert_eq!(output(&sandbox, &spec).await, "empty\nbox\n");
+    assert!(!target.join("mem").exists());
+}
+
+#[tokio::test]
+async fn without_a_network_there_is_only_loopback() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec = fixture.shell("ls /sys/class/net; ip addr show lo | grep -c 'inet 127.0.0.1'; ping -c 1 -W 1 127.0.0.1 | grep -c ', 0% packet loss'");
+    spec.network = Network::None;
+    assert_eq!(output(&sandbox, &spec).await, "lo\n1\n1\n");
+}
+
+#[tokio::test]
+async fn dangerous_system_calls_are_refused() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let script = "mkdir /m
+        for command in 'mount -t tmpfs x /m' 'unshare -m true' 'umount /proc' 'hostname other'; do
+            $command 2>&1 | grep -oE 'not permitted|permission denied' | head -1
+        done
+        grep '^Seccomp:' /proc/self/status
+        sh -c 'cat /proc/sys/vm/swappiness > /proc/sys/vm/swappiness' 2>&1 | grep -o 'Read-only file system'";
+    let text = output(&sandbox, &fixture.shell(script)).await;
+    let refused = "permission denied\nnot permitted\nnot permitted\nnot permitted\n";
+    assert_eq!(text, format!("{refused}Seccomp:\t2\nRead-only file system\n"));
+}
+
+#[tokio::test]
+async fn a_read_only_root_refuses_changes() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec = fixture.shell("touch /new 2>&1 | grep -o 'Read-only file system'; test -c /dev/null");
+    spec.rootfs.upper = None;
+    spec.rootfs.work = None;
+    assert_eq!(output(&sandbox, &spec).await, "Read-only file system\n");
+}
+
+#[tokio::test]
+async fn many_processes_run_at_the_same_time() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::start().unwrap();
+    let fixtures: Vec<_> = (0..20).map(|_| Fixture::new()).collect();
+    let specs: Vec<_> = fixtures
+        .iter()
+        .enumerate()
+        .map(|(number, fixture)| fixture.shell(&format!("exit {number}")))
+        .collect();
+    let mut running = Vec::new();
+    for spec in &specs {
+        running.push(sandbox.run(spec, Stdio::default()).await.unwrap());
+    }
+    for (number, running) in running.iter_mut().enumerate() {
+        assert_eq!(running.wait().await.unwrap(), Exit::Code(number as i32));
+    }
 }

@@ -93,9 +93,9 @@ impl Emulation {
             return Ok(None);
         }
         if platform.os != "linux" {
-            return Err(EmulationError::NotLinux { platform: platform.clone() });
+            return Err(EmulationError::NotLinux { platform: Box::new(platform.clone()) });
         }
-        let unknown = || EmulationError::Unknown { platform: platform.clone() };
+        let unknown = || EmulationError::Unknown { platform: Box::new(platform.clone()) };
         let machine = magic::of(&platform.architecture).ok_or_else(unknown)?;
         let interpreter =
             |path, activation| Interpreter { architecture: platform.architecture.clone(), path, activation };
@@ -107,7 +107,7 @@ impl Emulation {
         }
         let Some(path) = self.find(machine) else {
             let program = format!("qemu-{}-static", machine.qemu);
-            return Err(EmulationError::NotInstalled { platform: platform.clone(), program });
+            return Err(EmulationError::NotInstalled { platform: Box::new(platform.clone()), program });
         };
         let possible = *self.namespaces.get_or_init(namespace::is_possible);
         let activation = if possible { Activation::Namespace } else { Activation::FirstProcess };
@@ -130,13 +130,13 @@ pub enum EmulationError {
     #[error("programs for {platform} cannot run on Linux")]
     NotLinux {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// No emulator is known.
     #[error("no emulator is known for {platform}")]
     Unknown {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// The emulator is not installed.
     #[error(
@@ -145,7 +145,7 @@ pub enum EmulationError {
     )]
     NotInstalled {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// The program that would do.
         program: String,
     },

@@ -1,0 +1,100 @@
+//! The native runtime and `runc` show a process the same things.
+
+mod fixture;
+
+use archway_sandbox::{Mount, MountSource, Network, Runc, Sandbox, ScriptFile, Spec, User};
+use archway_testkit::tools;
+use fixture::{Fixture, is_root, output};
+
+/// What a process can see of its surroundings. Sections are compared one by one.
+const PROBE: &str = r#"
+echo "== identity"; id; pwd; env | sort; hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf; umask
+echo "== privileges"; grep -E '^(Cap|NoNewPrivs|Groups|Sig(Ign|Blk|Cgt))' /proc/self/status
+echo "== processes"; echo "pid $$"; ls /proc | grep -c '^[0-9]'; cut -d' ' -f5,6 /proc/1/stat
+echo "== devices"; ls -l /dev | awk '{print $1, $3, $4, $5, $6 == "->" ? "" : ""}' | tail -n +2 | sort | uniq -c
+for name in /dev/*; do stat -c '%n %F %a %u:%g %t:%T %N' "$name"; done
+echo "== mounts"; awk '{print $2, $3, $4}' /proc/mounts | grep -v '^/ ' | sort
+echo "== masked"; for path in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do wc -c < $path; done
+ls /sys/firmware /proc/acpi /proc/scsi 2>/dev/null | wc -l
+for path in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/uevent_seqnum; do (: > $path) 2>/dev/null && echo "$path writable"; done
+echo "== descriptors"; ls /proc/self/fd | head -3
+echo "== limits"; ulimit -n; ulimit -c
+echo "== files"; /scripts/one; ls -l /scripts/one | cut -c1-10; cat /in/file
+"#;
+
+/// Differences that are meant: how a masked directory and a generated file come about.
+fn normalised(text: &str) -> Vec<String> {
+    let masked =
+        ["/proc/acpi ", "/proc/scsi ", "/sys/firmware ", "/proc/asound ", "/sys/devices/virtual/powercap "];
+    let generated = ["/etc/", "/scripts/", "/in ", "/sys/fs/cgroup"];
+    text.lines()
+        .filter(|line| !generated.iter().any(|prefix| line.starts_with(prefix)))
+        .map(|line| match masked.iter().find(|prefix| line.starts_with(*prefix)) {
+            Some(path) => format!("{path}masked"),
+            // Options that only tell how much memory there is, and in which order options are shown.
+            None => sorted_options(line),
+        })
+        .collect()
+}
+
+fn sorted_options(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words.as_slice() {
+        [path, kind, options] if path.starts_with('/') => {
+            let mut options: Vec<&str> =
+                options.split(',').filter(|option| !option.starts_with("inode")).collect();
+            options.sort_unstable();
+            format!("{path} {kind} {}", options.join(","))
+        }
+        _ => line.to_owned(),
+    }
+}
+
+async fn compare(change: impl Fn(&mut Spec)) {
+    if !is_root() || !tools::require("runc") {
+        return;
+    }
+    let sandbox = Sandbox::start().unwrap();
+    let runc = Runc::new(tools::find("runc").unwrap());
+    let shared = tempfile::tempdir().unwrap();
+    std::fs::write(shared.path().join("file"), "shared\n").unwrap();
+    let spec = |fixture: &Fixture| {
+        let mut spec = fixture.shell(PROBE);
+        spec.files =
+            vec![ScriptFile { path: "/scripts/one".into(), content: "#!/bin/sh\necho one\n".into() }];
+        let source = MountSource::Bind(shared.path().to_owned());
+        spec.mounts = vec![Mount { target: "/in".into(), source, read_only: true }];
+        // runc looks it up where it is not set; here, the caller does.
+        spec.env.push("HOME=/root".into());
+        change(&mut spec);
+        spec
+    };
+    let (ours, theirs) = (Fixture::new(), Fixture::new());
+    let ours = normalised(&output(&sandbox, &spec(&ours)).await);
+    let theirs = normalised(&output(&runc, &spec(&theirs)).await);
+    let only = |these: &[String], those: &[String]| {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect::<Vec<_>>()
+    };
+    assert!(ours.len() > 40, "the probe has run: {ours:#?}");
+    assert_eq!(only(&ours, &theirs), only(&theirs, &ours), "ours left, runc's right");
+    assert_eq!(ours, theirs);
+}
+
+#[tokio::test]
+async fn root_sees_the_same() {
+    compare(|_| {}).await;
+}
+
+#[tokio::test]
+async fn another_user_sees_the_same() {
+    compare(|spec| {
+        spec.user = User { uid: 1000, gid: 1001, additional_gids: vec![1002] };
+        spec.cwd = "/some/new/place".into();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_network_the_same_is_seen() {
+    compare(|spec| spec.network = Network::None).await;
+}
