@@ -1,2 +1,47 @@
 //! One build, every architecture.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    args::{Cli, Command},
+    error::{CliError, Exit},
+};
+
+mod args;
+mod commands;
+mod error;
+mod progress;
+mod session;
+mod table;
+
+fn main() -> ExitCode {
+    // A closed pipe (`archway images | head`) ends the program quietly, as in any other tool.
+    match run(&Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let text = error.render();
+            if !text.is_empty() {
+                anstream::eprintln!("{text}");
+            }
+            ExitCode::from(error.exit() as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, CliError> {
+    let registries = &cli.registries;
+    match &cli.command {
+        Command::Build(args) => commands::build::run(args, registries),
+        Command::Plan(args) => commands::plan::run(args, registries),
+        Command::Run(args) => commands::run::run(args, registries),
+        Command::Inspect(args) => commands::inspect::run(args, registries),
+        Command::Images(args) => commands::images::list(args),
+        Command::Tag(args) => commands::images::tag(args),
+        Command::Rmi(args) => commands::images::remove(args),
+        Command::Login(args) => commands::login::login(args, registries),
+        Command::Logout(args) => commands::login::logout(args, registries),
+    }?;
+    Ok(ExitCode::from(Exit::Success as u8))
+}

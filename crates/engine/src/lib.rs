@@ -1,1 +1,160 @@
-//! The embedded build engine.
+//! The embedded build engine: executes a build graph on this machine.
+//!
+//! One task per graph node, each waiting for its inputs; a node runs once however many platforms
+//! need it. Every node is first looked up by its content key ([`key`]); what has to run ends as an
+//! immutable *delta* in the store (one overlayfs upper directory), from which a layer blob is made
+//! while other steps go on. The engine knows nothing of tags, registries to push to, or policies: it
+//! hands out one future per platform and one way to cancel each.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`build`](Engine::start) | one task per node, cancellation, events |
+//! | `step` | looks a node up in the cache, or executes it |
+//! | `image`, `run`, `copy`, `directory` | the operations |
+//! | [`key`] | content keys |
+//! | [`tree`], [`view`] | paths inside a root file system |
+//! | `layers` | deltas to layer blobs |
+//! | `assemble` | layers and config to one platform's image |
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use archway_graph::{Graph, NodeId};
+use archway_layer::Compression;
+use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use archway_registry::Client;
+use archway_report::{Events, StepId};
+use archway_sandbox::Sandbox;
+use archway_store::Store;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+mod assemble;
+mod build;
+mod copy;
+mod directory;
+mod error;
+mod image;
+pub mod key;
+mod layers;
+mod log;
+pub mod rootfs;
+mod run;
+mod step;
+pub mod tree;
+pub mod user;
+pub mod view;
+
+pub use copy::placement::PlacementError;
+pub use error::{Failure, StepError};
+pub use image::BaseImage;
+pub use rootfs::RootFs;
+
+/// What the engine works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    /// Blobs, deltas and cache.
+    pub store: Store,
+    /// Where base images come from.
+    pub registry: Client,
+    /// Where processes run.
+    pub sandbox: Arc<Sandbox>,
+}
+
+impl Engine {
+    /// The root file system of an image, for running it. Its layers are fetched when it is mounted.
+    pub fn rootfs(&self, image: Arc<BaseImage>, events: &Events) -> Result<RootFs, StepError> {
+        let (store, registry) = (self.store.clone(), self.registry.clone());
+        let lazy = image::LazyImage::new(image, store, registry, events.clone(), None)?;
+        Ok(RootFs::of_image(Arc::new(lazy)))
+    }
+
+    /// Brings the blob of a base layer into the store, if it is not there.
+    pub async fn fetch_blob(&self, events: &Events, layer: &Layer) -> Result<(), StepError> {
+        let image = layer.origin.as_ref().map(ToString::to_string).unwrap_or_default();
+        image::pull_blob(&self.store, &self.registry, events, &image, layer).await
+    }
+}
+
+/// One build.
+#[derive(Clone)]
+pub struct Job {
+    /// What to do.
+    pub graph: Arc<Graph>,
+    /// The build context; needed only if a node copies from it.
+    pub context: Option<Arc<archway_source::Snapshot>>,
+    /// The manifests of the base images, by the digest their graph nodes name.
+    pub bases: BTreeMap<Digest, Arc<BaseImage>>,
+    /// Run steps even if their result is known.
+    pub no_cache: bool,
+    /// Steps that run at the same time.
+    pub jobs: usize,
+    /// How layers are made; `None` if no output needs layers.
+    pub layers: Option<LayerSettings>,
+    /// Image times, seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub source_date_epoch: Option<i64>,
+    /// Annotations for every manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Who is told.
+    pub events: Events,
+    /// Told of each layer as soon as its blob is in the store, so that pushing overlaps building.
+    pub on_layer: Arc<dyn Fn(&Layer) + Send + Sync>,
+}
+
+/// How layers are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSettings {
+    /// Compression.
+    pub compression: Compression,
+}
+
+/// A platform that is being built.
+pub struct PlatformRun {
+    /// The platform.
+    pub platform: Platform,
+    /// Its end. Dropping the future does not stop the platform's steps; `cancel` does.
+    pub result: BoxFuture<'static, Result<BuiltImage, Failure>>,
+    /// Stops the steps that no other platform needs.
+    pub cancel: CancellationToken,
+}
+
+/// One layer of a built image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The compressed blob.
+    pub descriptor: Descriptor,
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// The repository the layer was resolved in, for base layers. Their blob need not be in the store.
+    pub origin: Option<Reference>,
+}
+
+/// The image of one platform. Config and manifest blobs are in the store; so are layers without an origin.
+#[derive(Debug, Clone)]
+pub struct BuiltImage {
+    /// Requested platform.
+    pub platform: Platform,
+    /// Its root file system.
+    pub rootfs: RootFs,
+    /// Layers, base first. Empty if the job makes no layers.
+    pub layers: Vec<Layer>,
+    /// The config.
+    pub config: ImageConfig,
+    /// Descriptor of the config blob.
+    pub config_descriptor: Descriptor,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Descriptor of the manifest blob, its platform set.
+    pub descriptor: Descriptor,
+}
+
+impl BuiltImage {
+    /// Bytes of config and compressed layers.
+    pub fn size(&self) -> u64 {
+        self.config_descriptor.size + self.layers.iter().map(|layer| layer.descriptor.size).sum::<u64>()
+    }
+}
+
+/// The step people see for a node.
+pub fn step_id(node: NodeId) -> StepId {
+    StepId(node.0)
+}

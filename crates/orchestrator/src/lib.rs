@@ -1,1 +1,50 @@
-//! From platforms' results to one published image index.
+//! From a build request to a published image index.
+//!
+//! The one place that knows the whole flow: source, graph, engine, verification, outputs, and the
+//! publication, which comes last. Data moves one way.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`request`] | what the caller wants |
+//! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
+//! | [`mod@build`] | runs the graph, keeps every platform's state, decides what a failure means |
+//! | [`index`] | verifies every child and puts the image index together |
+//! | `output` | registry, local store, archives, directories |
+//! | [`origin`] | where existing images are read from |
+//! | [`images`], [`mod@inspect`], [`run`] | the local store, looking at images, running them |
+
+use archway_engine::Engine;
+use archway_report::Events;
+
+pub mod build;
+pub mod error;
+pub mod images;
+pub mod index;
+pub mod inspect;
+pub mod origin;
+pub(crate) mod output;
+pub mod plan;
+pub mod request;
+mod resolve;
+pub mod run;
+mod tracker;
+
+pub use build::{BuildReport, build};
+pub use error::Error;
+pub use plan::{Prepared, prepare};
+
+/// What every operation works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Store, registry client and sandbox.
+    pub engine: Engine,
+    /// Who is told what happens.
+    pub events: Events,
+}
+
+impl Context {
+    /// The content store.
+    pub fn store(&self) -> &archway_store::Store {
+        &self.engine.store
+    }
+}

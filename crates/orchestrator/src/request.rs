@@ -124,3 +124,32 @@ pub enum Destination {
     /// The Docker daemon at `$DOCKER_HOST` or `/var/run/docker.sock`.
     Daemon,
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::*;
+
+    /// A request for these platforms that asks for nothing else.
+    pub(crate) fn request(platforms: &[&str]) -> BuildRequest {
+        BuildRequest {
+            context: ".".into(),
+            dockerfile: None,
+            platforms: platforms.iter().map(|platform| platform.parse().expect("a platform")).collect(),
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            tags: Vec::new(),
+            outputs: Vec::new(),
+            no_cache: false,
+            pull: false,
+            network: Network::Host,
+            strategies: BTreeMap::new(),
+            jobs: None,
+            timeout: None,
+            on_failure: OnFailure::default(),
+            compression: Compression::default(),
+            source_date_epoch: None,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! `archway build` and `archway plan`.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use archway_graph::Network;
+use archway_oci::{Platform, Reference, platform};
+use archway_orchestrator::request::{
+    BuildRequest, Compression, Destination, OnFailure, OutputSpec,
+};
+use archway_report::Strategy;
+use clap::{Args, ValueEnum};
+
+use super::{output, value};
+use crate::error::CliError;
+
+/// What is built, the same for `build` and `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Directory with the files to build from
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    context: PathBuf,
+
+    /// Dockerfile [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "PATH")]
+    file: Option<PathBuf>,
+
+    /// Platforms to build for, comma-separated or repeated [default: local]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Vec<String>,
+
+    /// Set a build argument; without a value, from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+
+    /// Set a label on every image
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+
+    /// Set an annotation on the index and on every manifest
+    #[arg(long, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
+
+    /// Resolve base images at their registry, even if the local store has them
+    #[arg(long)]
+    pull: bool,
+
+    /// Network of RUN steps
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    network: NetworkMode,
+
+    /// Require a strategy, for all platforms or for one
+    #[arg(long, value_name = "[PLATFORM=]STRATEGY")]
+    strategy: Vec<String>,
+}
+
+/// `archway build`
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Name of the image; repeat for several
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    tag: Vec<String>,
+
+    /// Where the result goes: type=registry|image|oci|docker|local|tar|cacheonly, or a directory
+    #[arg(short, long, value_name = "TYPE,KEY=VALUE,…")]
+    output: Vec<String>,
+
+    /// Push to the registry; the same as --output=type=registry
+    #[arg(long)]
+    push: bool,
+
+    /// Load this machine's platform into Docker; the same as --output=type=docker
+    #[arg(long)]
+    load: bool,
+
+    /// Run every step, even if its result is in the cache
+    #[arg(long)]
+    no_cache: bool,
+
+    /// What becomes of the other platforms when one fails
+    #[arg(long, value_name = "POLICY", default_value = "abort")]
+    on_failure: OnFailureMode,
+
+    /// Stop the build after this time (90s, 5m, 1h30m)
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    timeout: Option<Duration>,
+
+    /// Steps that run at the same time [default: the number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+
+    /// Compression of new layers
+    #[arg(long, value_name = "KIND", default_value = "gzip")]
+    compression: CompressionMode,
+
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
+    pub(crate) progress: ProgressMode,
+
+    /// Print nothing but the digest; the same as --progress=quiet
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Write digests and platform results to this JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Write the digest of the image index to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+}
+
+/// `archway plan`
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// How the plan is shown
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: PlanFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NetworkMode {
+    /// The host's
+    Default,
+    /// The host's
+    Host,
+    /// None but loopback
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnFailureMode {
+    /// Stop them, publish nothing
+    Abort,
+    /// Let them finish, publish nothing, report all
+    Continue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CompressionMode {
+    Gzip,
+    Zstd,
+    Uncompressed,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// A live view on a terminal, else plain
+    Auto,
+    /// A live view
+    Tty,
+    /// Lines with a stable prefix
+    Plain,
+    /// One JSON object per line
+    Rawjson,
+    /// Nothing but the digest
+    Quiet,
+}
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    Text,
+    Json,
+}
+
+impl BuildArgs {
+    /// The request these arguments make.
+    pub(crate) fn request(&self) -> Result<BuildRequest, CliError> {
+        let mut request = self.source.request()?;
+        request.tags = value::each("--tag", &self.tag, |tag| tag.parse::<Reference>())?;
+        request.outputs = self.outputs()?;
+        request.no_cache = self.no_cache;
+        request.timeout = self.timeout;
+        request.jobs = self.jobs.map(usize::from);
+        request.on_failure = match self.on_failure {
+            OnFailureMode::Abort => OnFailure::Abort,
+            OnFailureMode::Continue => OnFailure::Continue,
+        };
+        request.compression = match self.compression {
+            CompressionMode::Gzip => Compression::Gzip,
+            CompressionMode::Zstd => Compression::Zstd,
+            CompressionMode::Uncompressed => Compression::Uncompressed,
+        };
+        Ok(request)
+    }
+
+    /// `--push` and `--load` are short for outputs, and turn an image output into theirs.
+    fn outputs(&self) -> Result<Vec<OutputSpec>, CliError> {
+        let mut outputs = value::each("--output", &self.output, output::parse)?;
+        if self.push {
+            for output in &mut outputs {
+                if let OutputSpec::Image { names } = output {
+                    *output = OutputSpec::Registry { names: std::mem::take(names), by_digest: false };
+                }
+            }
+            if !outputs.iter().any(|output| matches!(output, OutputSpec::Registry { .. })) {
+                outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false });
+            }
+        }
+        if self.load {
+            outputs.push(OutputSpec::Docker { destination: Destination::Daemon });
+        }
+        Ok(outputs)
+    }
+
+    /// How progress is shown.
+    pub(crate) fn progress(&self) -> ProgressMode {
+        if self.quiet { ProgressMode::Quiet } else { self.progress }
+    }
+
+    /// Whether standard output is taken by an output, so that nothing else may be printed there.
+    pub(crate) fn writes_to_stdout(request: &BuildRequest) -> bool {
+        request.outputs.iter().any(|output| {
+            matches!(
+                output,
+                OutputSpec::Oci { destination: Destination::Stdout, .. }
+                    | OutputSpec::Docker { destination: Destination::Stdout }
+                    | OutputSpec::Tar { destination: Destination::Stdout, .. }
+            )
+        })
+    }
+}
+
+impl PlanArgs {
+    /// The request these arguments make.
+    pub(crate) fn request(&self) -> Result<BuildRequest, CliError> {
+        self.source.request()
+    }
+}
+
+impl SourceArgs {
+    fn request(&self) -> Result<BuildRequest, CliError> {
+        let platforms = match self.platform.as_slice() {
+            [] => vec![Platform::host()],
+            given => platform::parse_list(given).map_err(|error| CliError::platform("--platform", &error))?,
+        };
+        Ok(BuildRequest {
+            context: self.context.clone(),
+            dockerfile: self.file.clone(),
+            strategies: self.strategies(&platforms)?,
+            platforms,
+            build_args: build_args(&self.build_arg),
+            target: self.target.clone(),
+            labels: value::map("--label", &self.label)?,
+            annotations: value::map("--annotation", &self.annotation)?,
+            tags: Vec::new(),
+            outputs: Vec::new(),
+            no_cache: false,
+            pull: self.pull,
+            network: match self.network {
+                NetworkMode::Default | NetworkMode::Host => Network::Host,
+                NetworkMode::None => Network::None,
+            },
+            jobs: None,
+            timeout: None,
+            on_failure: OnFailure::default(),
+            compression: Compression::default(),
+            source_date_epoch: source_date_epoch()?,
+        })
+    }
+
+    /// `native` for all platforms, or `linux/arm64=native` for one.
+    fn strategies(&self, platforms: &[Platform]) -> Result<BTreeMap<Platform, Strategy>, CliError> {
+        let mut strategies = BTreeMap::new();
+        for text in &self.strategy {
+            let (chosen, name) = match text.split_once('=') {
+                None => (platforms.to_vec(), text.as_str()),
+                Some((platform, name)) => {
+                    let platform: Platform =
+                        platform.parse().map_err(|error| CliError::platform("--strategy", &error))?;
+                    if !platforms.contains(&platform) {
+                        let message = format!("{platform} is not one of the platforms to build");
+                        return Err(CliError::usage("--strategy", message));
+                    }
+                    (vec![platform], name)
+                }
+            };
+            let strategy = match name {
+                "auto" => None,
+                "native" => Some(Strategy::Native),
+                "cross" => Some(Strategy::Cross),
+                "emulated" => Some(Strategy::Emulated),
+                other => {
+                    return Err(value::unknown(
+                        "--strategy",
+                        "strategy",
+                        other,
+                        &["auto", "native", "cross", "emulated"],
+                    ));
+                }
+            };
+            for platform in chosen {
+                match strategy {
+                    Some(strategy) => strategies.insert(platform, strategy),
+                    None => strategies.remove(&platform),
+                };
+            }
+        }
+        Ok(strategies)
+    }
+}
+
+/// A name without a value takes it from the environment, and is left out if that has none.
+fn build_args(given: &[String]) -> BTreeMap<String, String> {
+    given
+        .iter()
+        .filter_map(|text| match text.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            None => Some((text.clone(), std::env::var(text).ok()?)),
+        })
+        .collect()
+}
+
+fn source_date_epoch() -> Result<Option<i64>, CliError> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(None),
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => text.parse().map(Some).map_err(|_| {
+            CliError::usage("SOURCE_DATE_EPOCH", format!("`{text}` is not a number of seconds since 1970"))
+        }),
+    }
+}

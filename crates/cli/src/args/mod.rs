@@ -1,0 +1,69 @@
+//! The command line. Spelling follows `docker buildx` wherever it has the concept.
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod image;
+mod output;
+mod value;
+
+pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
+pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
+
+/// One build, every architecture.
+///
+/// Turns one source tree into one multi-architecture image index: native where it can, cross-compiled
+/// where the Dockerfile says so, emulated elsewhere. No daemon.
+#[derive(Debug, Parser)]
+#[command(name = "archway", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) registries: RegistryArgs,
+}
+
+/// How registries are reached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RegistryArgs {
+    /// Allow plain HTTP and unverified TLS for this registry host (loopback needs no flag)
+    #[arg(long, global = true, value_name = "HOST[:PORT]", help_heading = "Registries")]
+    pub(crate) insecure_registry: Vec<String>,
+
+    /// Trust the certificate authorities in this PEM file, too
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Registries")]
+    pub(crate) registry_ca: Vec<std::path::PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image for one or more platforms
+    Build(Box<BuildArgs>),
+    /// Show what a build would do, and why, without doing it
+    Plan(Box<PlanArgs>),
+    /// Run an image, on one platform or on all of them
+    Run(RunArgs),
+    /// Show an image: its platforms, sizes and layers
+    Inspect(InspectArgs),
+    /// List the images in the local store
+    Images(ImagesArgs),
+    /// Give an image in the local store another name
+    Tag(TagArgs),
+    /// Remove names from the local store
+    Rmi(RmiArgs),
+    /// Store credentials for a registry
+    Login(LoginArgs),
+    /// Remove credentials for a registry
+    Logout(LogoutArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

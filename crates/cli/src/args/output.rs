@@ -1,0 +1,196 @@
+//! `--output`: a CSV record of `key=value`, as in buildx; a bare path is a directory, `-` a tar on
+//! standard output.
+
+use std::collections::BTreeMap;
+
+use archway_oci::Reference;
+use archway_orchestrator::request::{Destination, OutputSpec};
+
+use super::value;
+use crate::error::CliError;
+
+const FLAG: &str = "--output";
+const TYPES: [&str; 7] = ["registry", "image", "oci", "docker", "local", "tar", "cacheonly"];
+
+/// Parses one `--output`. Keys that its type does not know are errors.
+pub(crate) fn parse(text: &str) -> Result<OutputSpec, CliError> {
+    if text == "-" {
+        return Ok(OutputSpec::Tar { destination: Destination::Stdout, platform_split: None });
+    }
+    if !text.contains('=') {
+        return Ok(OutputSpec::Local { directory: text.into(), platform_split: None });
+    }
+    let mut keys = Keys::parse(text)?;
+    let kind = keys.take("type").ok_or_else(|| CliError::usage(FLAG, format!("`{text}` has no type=")))?;
+    let known: &[&str] = match kind.as_str() {
+        "registry" | "image" => &["name", "push", "push-by-digest"],
+        "oci" => &["dest", "tar", "name"],
+        "docker" => &["dest", "name"],
+        "local" | "tar" => &["dest", "platform-split"],
+        "cacheonly" => &[],
+        other => return Err(value::unknown(FLAG, "output type", other, &TYPES)),
+    };
+    keys.check(&kind, known)?;
+    let output = match kind.as_str() {
+        "registry" | "image" => {
+            let names = keys.names()?;
+            let by_digest = keys.flag("push-by-digest")?.unwrap_or(false);
+            if keys.flag("push")?.unwrap_or(kind == "registry") {
+                OutputSpec::Registry { names, by_digest }
+            } else if by_digest {
+                return Err(CliError::usage(FLAG, "push-by-digest=true needs push=true"));
+            } else {
+                OutputSpec::Image { names }
+            }
+        }
+        "oci" => OutputSpec::Oci {
+            tar: keys.flag("tar")?.unwrap_or(true),
+            destination: keys.destination()?.ok_or_else(|| missing_destination("oci"))?,
+        },
+        "docker" => OutputSpec::Docker { destination: keys.destination()?.unwrap_or(Destination::Daemon) },
+        "local" => OutputSpec::Local {
+            platform_split: keys.flag("platform-split")?,
+            directory: match keys.destination()? {
+                Some(Destination::File(path)) => path,
+                _ => return Err(missing_destination("local")),
+            },
+        },
+        "tar" => OutputSpec::Tar {
+            platform_split: keys.flag("platform-split")?,
+            destination: keys.destination()?.ok_or_else(|| missing_destination("tar"))?,
+        },
+        _ => OutputSpec::CacheOnly,
+    };
+    if matches!(&output, OutputSpec::Oci { tar: false, destination: Destination::Stdout }) {
+        return Err(CliError::usage(FLAG, "tar=false needs a directory: dest=DIR"));
+    }
+    Ok(output)
+}
+
+fn missing_destination(kind: &str) -> CliError {
+    CliError::usage(FLAG, format!("type={kind} needs dest=PATH"))
+}
+
+struct Keys(BTreeMap<String, String>);
+
+impl Keys {
+    fn parse(text: &str) -> Result<Self, CliError> {
+        let mut keys = BTreeMap::new();
+        for field in fields(text) {
+            let (key, value) = field
+                .split_once('=')
+                .ok_or_else(|| CliError::usage(FLAG, format!("`{field}` is not key=value")))?;
+            if keys.insert(key.trim().to_ascii_lowercase(), value.to_owned()).is_some() {
+                return Err(CliError::usage(FLAG, format!("`{key}` is given twice")));
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    fn check(&self, kind: &str, known: &[&str]) -> Result<(), CliError> {
+        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(value::unknown(FLAG, &format!("key of type={kind}"), key, known)),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.0.remove(key)
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, CliError> {
+        match self.take(key).as_deref() {
+            None => Ok(None),
+            Some("true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(other) => Err(CliError::usage(FLAG, format!("{key}={other} is neither true nor false"))),
+        }
+    }
+
+    fn destination(&mut self) -> Result<Option<Destination>, CliError> {
+        match self.take("dest").as_deref() {
+            None => Ok(None),
+            Some("") => Err(CliError::usage(FLAG, "dest= is empty")),
+            Some("-") => Ok(Some(Destination::Stdout)),
+            Some(path) => Ok(Some(Destination::File(path.into()))),
+        }
+    }
+
+    /// Several names stand in one quoted field: `"name=a,b"`.
+    fn names(&mut self) -> Result<Vec<Reference>, CliError> {
+        let Some(names) = self.take("name") else { return Ok(Vec::new()) };
+        names.split(',').map(|name| name.trim().parse().map_err(|error| CliError::usage(FLAG, error))).collect()
+    }
+}
+
+/// The fields of a CSV record; a field in double quotes may hold commas.
+fn fields(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for character in text.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            other => fields.last_mut().expect("never empty").push(other),
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs() {
+        let file = |path: &str| Destination::File(path.into());
+        let reference = |name: &str| name.parse::<Reference>().unwrap();
+        let cases = [
+            ("out", OutputSpec::Local { directory: "out".into(), platform_split: None }),
+            ("-", OutputSpec::Tar { destination: Destination::Stdout, platform_split: None }),
+            ("type=cacheonly", OutputSpec::CacheOnly),
+            ("type=registry", OutputSpec::Registry { names: vec![], by_digest: false }),
+            (
+                "type=image,\"name=r.io/a:1,r.io/b:2\",push=true",
+                OutputSpec::Registry {
+                    names: vec![reference("r.io/a:1"), reference("r.io/b:2")],
+                    by_digest: false,
+                },
+            ),
+            ("type=image", OutputSpec::Image { names: vec![] }),
+            ("type=oci,dest=x.tar", OutputSpec::Oci { destination: file("x.tar"), tar: true }),
+            ("type=oci,dest=x,tar=false", OutputSpec::Oci { destination: file("x"), tar: false }),
+            ("type=docker", OutputSpec::Docker { destination: Destination::Daemon }),
+            ("type=docker,dest=-", OutputSpec::Docker { destination: Destination::Stdout }),
+            (
+                "type=local,dest=x,platform-split=false",
+                OutputSpec::Local { directory: "x".into(), platform_split: Some(false) },
+            ),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse(text).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_nearest_spelling() {
+        let cases = [
+            ("type=registy", "unknown output type `registy`", Some("did you mean `registry`?")),
+            ("type=oci,desst=x", "unknown key of type=oci `desst`", Some("did you mean `dest`?")),
+            ("type=oci", "type=oci needs dest=PATH", None),
+            ("dest=x", "`dest=x` has no type=", None),
+            ("type=local,dest=-", "type=local needs dest=PATH", None),
+            ("type=oci,dest=x,dest=y", "`dest` is given twice", None),
+            ("type=oci,dest=x,tar=maybe", "tar=maybe is neither true nor false", None),
+            ("type=image,push-by-digest=true", "push-by-digest=true needs push=true", None),
+        ];
+        for (text, want, want_hint) in cases {
+            match parse(text) {
+                Err(CliError::Usage { message, hint, .. }) => {
+                    assert_eq!((message.as_str(), hint.as_deref()), (want, want_hint), "{text}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+}

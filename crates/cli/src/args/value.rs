@@ -1,0 +1,95 @@
+//! Values that flags share.
+
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
+
+use crate::error::CliError;
+
+/// Parses each value of a flag that can be repeated.
+pub(crate) fn each<T, E: Display>(
+    flag: &'static str,
+    given: &[String],
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, CliError> {
+    given.iter().map(|text| parse(text).map_err(|error| CliError::usage(flag, error))).collect()
+}
+
+/// `KEY=VALUE`, repeated; the last of a key wins.
+pub(crate) fn map(flag: &'static str, given: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    given
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(CliError::usage(flag, format!("`{text}` is not KEY=VALUE"))),
+        })
+        .collect()
+}
+
+/// The nearest of the known words, if one is near.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, candidate)| candidate)
+}
+
+/// A word that is none of the known ones.
+pub(crate) fn unknown(flag: &'static str, kind: &str, word: &str, known: &[&str]) -> CliError {
+    CliError::Usage {
+        flag,
+        message: format!("unknown {kind} `{word}`"),
+        hint: Some(match nearest(word, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", known.join(", ")),
+        }),
+    }
+}
+
+/// `90s`, `5m`, `1h30m`, `250ms`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("`{text}` is not a duration such as 90s, 5m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(invalid)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| invalid())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let milliseconds = match &rest[..unit] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(invalid()),
+        };
+        let part = number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(invalid)?;
+        total = total.checked_add(part).ok_or_else(invalid)?;
+        rest = &rest[unit..];
+    }
+    if text.is_empty() { Err(invalid()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, milliseconds) in [("90", 90_000), ("90s", 90_000), ("1h30m", 5_400_000), ("250ms", 250)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "5x", "-1s", "1.5h", "99999999999999999999s", "m5"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_only_if_it_is_near() {
+        assert_eq!(nearest("registy", &["registry", "oci"]), Some("registry"));
+        assert_eq!(nearest("xyz", &["registry", "oci"]), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! `archway build`.
+
+use std::path::Path;
+
+use archway_dockerfile::diagnostic::Diagnostic;
+use archway_engine::{Failure, StepError};
+use archway_orchestrator::{
+    BuildReport, Prepared,
+    build::BuildFailure,
+    request::BuildRequest,
+};
+use archway_report::{Event, Events, PlatformResult};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    args::{BuildArgs, ProgressMode, RegistryArgs},
+    error::{self, CliError, Exit},
+    progress::{self, Progress},
+    session::Session,
+};
+
+pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), CliError> {
+    let request = args.request()?;
+    let session = Session::start(registries)?;
+    let progress = Progress::start(args.progress());
+    let context = session.context(progress.events());
+    let outcome = session.runtime.block_on(async {
+        let interrupt = super::interrupt();
+        let prepared = tokio::select! {
+            prepared = archway_orchestrator::prepare(&context, &request) => prepared?,
+            () = interrupt.cancelled() => return Err(CliError::Reported(Exit::Interrupted)),
+        };
+        advise(&context.events, &request, &prepared);
+        let failed_step = FailedStep::new(&prepared);
+        let report = archway_orchestrator::build(&context, &request, prepared, interrupt).await?;
+        Ok((report, failed_step))
+    });
+    progress.finish();
+    let (report, failed_step) = outcome?;
+    context.store().sync()?;
+    if matches!(progress::shown(args.progress()), ProgressMode::Tty | ProgressMode::Plain) {
+        anstream::eprint!("\n{}", progress::summary(&report.platforms));
+        for published in &report.published {
+            anstream::eprintln!("{}", arrow(&published.target));
+        }
+    }
+    write_files(args, &request, &report)?;
+    match &report.failure {
+        None => {
+            if let Some(index) = &report.index
+                && !BuildArgs::writes_to_stdout(&request)
+            {
+                anstream::println!("{}", index.digest);
+            }
+            Ok(())
+        }
+        Some(failure) => {
+            anstream::eprintln!("\n{}", failed_step.explain(failure, &report.platforms));
+            Err(CliError::Reported(exit(failure)))
+        }
+    }
+}
+
+fn arrow(target: &str) -> String {
+    let green = anstyle::AnsiColor::Green.on_default();
+    format!("{green}→{green:#} {target}")
+}
+
+fn exit(failure: &BuildFailure) -> Exit {
+    match failure {
+        BuildFailure::Platform { .. } | BuildFailure::TimedOut | BuildFailure::Output(_) => Exit::Failure,
+        BuildFailure::Verification { .. } => Exit::Verification,
+        BuildFailure::Interrupted => Exit::Interrupted,
+    }
+}
+
+/// What the user should know before the build goes on.
+fn advise(events: &Events, request: &BuildRequest, prepared: &Prepared) {
+    for warning in &prepared.graph.warnings {
+        let hint = warning.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        events.send(Event::Warning { message: format!("{}{hint}", warning.message) });
+    }
+    if request.tags.is_empty() && request.outputs.is_empty() {
+        let message = "no name and no output: the result stays in the build cache (add -t NAME or -o …)";
+        events.send(Event::Warning { message: message.into() });
+    }
+}
+
+/// The graph's warnings, for commands without progress.
+pub(super) fn warn(prepared: &Prepared) {
+    let yellow = anstyle::AnsiColor::Yellow.on_default();
+    for warning in &prepared.graph.warnings {
+        anstream::eprintln!("{yellow}warning{yellow:#}: {}", warning.message);
+    }
+}
+
+/// What is needed to show where a step failed, kept while the build runs.
+struct FailedStep {
+    graph: std::sync::Arc<archway_graph::Graph>,
+    dockerfile: std::sync::Arc<archway_dockerfile::ast::Dockerfile>,
+    steps: Vec<archway_report::Step>,
+    platforms: usize,
+}
+
+impl FailedStep {
+    fn new(prepared: &Prepared) -> Self {
+        Self {
+            graph: prepared.graph.clone(),
+            dockerfile: prepared.dockerfile.clone(),
+            steps: prepared.steps.clone(),
+            platforms: prepared.platforms.len(),
+        }
+    }
+
+    /// The error report at the end of a build.
+    fn explain(&self, failure: &BuildFailure, results: &[PlatformResult]) -> String {
+        match failure {
+            BuildFailure::Platform { platform, failure } => self.step(failure, &results[*platform]),
+            BuildFailure::Verification { platform, findings } => {
+                let causes: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                let message = format!("the image for {} is not what was asked for", results[*platform].platform);
+                error::plain(&message, &causes, Some("nothing was published"))
+            }
+            BuildFailure::Interrupted => error::plain("interrupted; nothing was published", &[], None),
+            BuildFailure::TimedOut => {
+                error::plain("the time limit was reached; nothing was published", &[], Some("raise --timeout"))
+            }
+            BuildFailure::Output(error) => error::render_operation(error),
+        }
+    }
+
+    fn step(&self, failure: &Failure, result: &PlatformResult) -> String {
+        let id = archway_engine::step_id(failure.node);
+        let step = self.steps.iter().find(|step| step.id == id);
+        let place = step.map(|step| progress::step_label(step, self.platforms)).unwrap_or_default();
+        let message = format!("{}: {}", result.platform, failure.error);
+        let mut text = String::new();
+        if !failure.log_tail.is_empty() {
+            let dim = anstyle::Style::new().dimmed();
+            text.push_str(&format!("{dim}last output of [{place}]:{dim:#}\n"));
+            for line in &failure.log_tail {
+                text.push_str(&format!("{dim}  │{dim:#} {line}\n"));
+            }
+            text.push('\n');
+        }
+        let hint = step_hint(&failure.error);
+        match self.graph.node(failure.node).span {
+            Some(span) => {
+                let diagnostic = Diagnostic { message, span, label: label(failure), hint };
+                text.push_str(&error::in_source(&self.dockerfile.source, &diagnostic));
+            }
+            None => text.push_str(&error::plain(&message, &error::chain(&*failure.error), hint.as_deref())),
+        }
+        text
+    }
+}
+
+/// A few words below the line: the innermost cause.
+fn label(failure: &Failure) -> String {
+    error::chain(&*failure.error).pop().unwrap_or_default()
+}
+
+fn step_hint(error: &StepError) -> Option<String> {
+    match error {
+        StepError::Exit(126) => Some("126: the shell found the program but may not execute it".into()),
+        StepError::Exit(127) => Some("127: the shell did not find the program".into()),
+        StepError::Exit(137) | StepError::Signal(9) => {
+            Some("something killed the process; often the machine was out of memory".into())
+        }
+        StepError::Source(error) => error::source_hint(error),
+        StepError::Pull { source, .. } => source.hint(),
+        StepError::Store(error) => error::store_hint(error),
+        _ => None,
+    }
+}
+
+fn write_files(args: &BuildArgs, request: &BuildRequest, report: &BuildReport) -> Result<(), CliError> {
+    if let Some(path) = &args.metadata_file {
+        let text = serde_json::to_string_pretty(&metadata(request, report)).expect("plain data");
+        write(path, &(text + "\n"))?;
+    }
+    if let (Some(path), Some(index)) = (&args.iidfile, &report.index) {
+        write(path, index.digest.as_str())?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(path, text).map_err(|source| CliError::File {
+        action: "write",
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// buildx's keys, and the platform results.
+fn metadata(request: &BuildRequest, report: &BuildReport) -> Value {
+    let mut metadata = Map::new();
+    if let Some(index) = &report.index {
+        metadata.insert("containerimage.digest".into(), json!(index.digest));
+        metadata.insert("containerimage.descriptor".into(), json!(index));
+    }
+    if let [Some(config)] = report.configs.as_slice() {
+        metadata.insert("containerimage.config.digest".into(), json!(config.digest));
+    }
+    if !request.tags.is_empty() {
+        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
+        metadata.insert("image.name".into(), json!(names.join(",")));
+    }
+    metadata.insert("archway.platforms".into(), json!(report.platforms));
+    Value::Object(metadata)
+}

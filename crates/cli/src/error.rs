@@ -1,0 +1,270 @@
+//! Errors at the edge: kind to exit code, causes and hints to text. Nothing else prints errors.
+
+use std::{error::Error as _, fmt::Display, io};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
+use archway_oci::platform::PlatformError;
+use archway_orchestrator::Error;
+use archway_source::SourceError;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// A flag or argument.
+    #[error("{flag}: {message}")]
+    Usage { flag: &'static str, message: String, hint: Option<String> },
+    /// An operation.
+    #[error(transparent)]
+    Operation(#[from] Error),
+    /// A registry, outside of a build.
+    #[error(transparent)]
+    Registry(#[from] archway_registry::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] archway_store::StoreError),
+    /// The sandbox could not be prepared.
+    #[error(transparent)]
+    Sandbox(#[from] archway_sandbox::SandboxError),
+    /// No user namespace.
+    #[error(transparent)]
+    Rootless(#[from] archway_sandbox::rootless::RootlessError),
+    /// A file of the user's.
+    #[error("cannot {action} `{path}`")]
+    File { action: &'static str, path: String, source: io::Error },
+    /// The build ended without success; everything was said already.
+    #[error("the build failed")]
+    Reported(Exit),
+}
+
+/// Exit codes, as documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Success = 0,
+    /// Failed.
+    Failure = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// What was built is not what was promised.
+    Verification = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl CliError {
+    /// A flag whose value is wrong.
+    pub(crate) fn usage(flag: &'static str, message: impl Display) -> Self {
+        Self::Usage { flag, message: message.to_string(), hint: None }
+    }
+
+    /// A value of `--platform` or the like.
+    pub(crate) fn platform(flag: &'static str, error: &PlatformError) -> Self {
+        let hint = error.suggestion.as_ref().map(|near| format!("did you mean `{near}`?"));
+        Self::Usage { flag, message: error.to_string(), hint }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } | Self::Operation(Error::Output { .. }) => Exit::Usage,
+            Self::Reported(exit) => *exit,
+            _ => Exit::Failure,
+        }
+    }
+
+    /// The whole text for standard error; empty if everything was said.
+    pub(crate) fn render(&self) -> String {
+        match self {
+            Self::Reported(_) => String::new(),
+            Self::Operation(
+                Error::Dockerfile { text, diagnostic } | Error::DockerIgnore { text, diagnostic },
+            ) => in_source(text, diagnostic),
+            Self::Operation(error @ Error::Base { place, .. }) => {
+                let (source, span) = place.as_ref();
+                let label = cause_line(error);
+                let diagnostic = Diagnostic {
+                    message: error.to_string(),
+                    span: *span,
+                    label,
+                    hint: hint(self),
+                };
+                in_source(source, &diagnostic)
+            }
+            _ => plain(&self.to_string(), &chain(self), hint(self).as_deref()),
+        }
+    }
+}
+
+/// An error with the line of the Dockerfile it is about.
+pub(crate) fn in_source(source: &SourceText, diagnostic: &Diagnostic) -> String {
+    let span = visible(&source.text, diagnostic.span.start, diagnostic.span.end);
+    let mut annotation = AnnotationKind::Primary.span(span);
+    if !diagnostic.label.is_empty() {
+        annotation = annotation.label(diagnostic.label.as_str());
+    }
+    let snippet = Snippet::source(&*source.text).path(source.name.as_str()).annotation(annotation);
+    let mut report = vec![Level::ERROR.primary_title(diagnostic.message.as_str()).element(snippet)];
+    if let Some(hint) = &diagnostic.hint {
+        report.push(Group::with_title(Level::HELP.secondary_title(hint.as_str())));
+    }
+    Renderer::styled().render(&report)
+}
+
+/// An error without a place.
+pub(crate) fn plain(message: &str, causes: &[String], hint: Option<&str>) -> String {
+    use std::fmt::Write as _;
+
+    let (error, help) = (style(anstyle::AnsiColor::BrightRed), style(anstyle::AnsiColor::BrightCyan));
+    let mut text = format!("{error}error{error:#}: {message}");
+    for cause in causes {
+        let _ = write!(text, "\n  caused by: {cause}");
+    }
+    if let Some(hint) = hint {
+        let _ = write!(text, "\n{help}help{help:#}: {hint}");
+    }
+    text
+}
+
+fn style(color: anstyle::AnsiColor) -> anstyle::Style {
+    color.on_default().bold()
+}
+
+/// Only the first line of a span, and something to stand on at the end of a line.
+fn visible(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
+    let start = text.floor_char_boundary(start);
+    let end = text.floor_char_boundary(end).max(start);
+    let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    start..end.min(line_end).max(start)
+}
+
+/// The text for an operation that failed.
+pub(crate) fn render_operation(error: &Error) -> String {
+    plain(&error.to_string(), &chain(error), operation_hint(error).as_deref())
+}
+
+/// Every error below the first, without repeating what its parent says already.
+pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.ends_with(&text) {
+            causes.push(text.clone());
+        }
+        said = text;
+        next = cause.source();
+    }
+    causes
+}
+
+/// The first cause, for the label below a marked place.
+fn cause_line(error: &Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+/// What to do about it.
+fn hint(error: &CliError) -> Option<String> {
+    match error {
+        CliError::Usage { hint, .. } => hint.clone(),
+        CliError::Operation(error) => operation_hint(error),
+        CliError::Registry(error) => error.hint(),
+        CliError::Store(error) => store_hint(error),
+        _ => None,
+    }
+}
+
+fn operation_hint(error: &Error) -> Option<String> {
+    match error {
+        Error::ContextMissing { .. } => {
+            Some("give a directory: `archway build [OPTIONS] DIRECTORY`".to_owned())
+        }
+        Error::ReadDockerfile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some("name it with `-f PATH`, or make a file called `Dockerfile` in the context".to_owned())
+        }
+        Error::Base { hint, cause, .. } => hint.clone().or_else(|| cause.hint()),
+        Error::NoSuchImage { nearest, .. } => match nearest {
+            Some(name) => Some(format!("did you mean `{name}`?")),
+            None => Some("`archway images` lists what is there".to_owned()),
+        },
+        Error::NoSuchPlatform { offered, .. } => {
+            let offered: Vec<String> = offered.iter().map(ToString::to_string).collect();
+            Some(format!("it offers {}", offered.join(", ")))
+        }
+        Error::Output { hint, .. } => hint.clone(),
+        Error::Registry { source, .. } => source.hint(),
+        Error::Daemon { .. } => {
+            Some("start Docker or set DOCKER_HOST; `-t NAME` alone keeps the image in archway's own store".into())
+        }
+        Error::Store(error) => store_hint(error),
+        _ => None,
+    }
+}
+
+pub(crate) fn store_hint(error: &archway_store::StoreError) -> Option<String> {
+    use archway_store::StoreError;
+    match error {
+        StoreError::NoSpace { .. } => {
+            Some("free some space, or put the store elsewhere: ARCHWAY_ROOT=DIR archway …".to_owned())
+        }
+        StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. } => {
+            Some("choose another place for the store: ARCHWAY_ROOT=DIR archway …".to_owned())
+        }
+        _ => None,
+    }
+}
+
+pub(crate) fn source_hint(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::SourceMissing { similar, .. } => {
+            Some(format!("did you mean `{}`?", similar.first()?))
+        }
+        SourceError::SourceIgnored { .. } => {
+            Some("add an exception, `!PATTERN`, after the pattern that excludes it".to_owned())
+        }
+        SourceError::SourceEscapes { .. } | SourceError::LinkEscapes { .. } => {
+            Some("only files below the build context can be copied; build from a directory above".to_owned())
+        }
+        SourceError::SourceChanged { .. } => Some("build again when nothing writes to the context".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use archway_dockerfile::ast::Span;
+
+    use super::*;
+
+    fn strip(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_place_in_the_dockerfile_has_line_caret_and_hint() {
+        let text = "FROM busybox\nRUNN make\n";
+        let source = SourceText { name: "Dockerfile".into(), text: text.into() };
+        let diagnostic = Diagnostic {
+            message: "unknown instruction 'RUNN'".into(),
+            span: Span { start: 13, end: 17 },
+            label: "not an instruction".into(),
+            hint: Some("did you mean RUN?".into()),
+        };
+        insta::assert_snapshot!(strip(&in_source(&source, &diagnostic)));
+    }
+
+    #[test]
+    fn a_cause_is_not_said_twice() {
+        let inner = io::Error::from(io::ErrorKind::NotFound);
+        let error = CliError::File { action: "write", path: "x".into(), source: inner };
+        assert_eq!(strip(&error.render()), "error: cannot write `x`\n  caused by: entity not found");
+    }
+
+    #[test]
+    fn spans_stay_on_their_line_and_on_characters() {
+        assert_eq!(visible("ab\ncd", 1, 5), 1..2);
+        assert_eq!(visible("é", 1, 9), 0..2);
+        assert_eq!(visible("ab", 9, 12), 2..2);
+    }
+}

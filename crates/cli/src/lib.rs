@@ -1,1 +1,0 @@
-//! One build, every architecture.

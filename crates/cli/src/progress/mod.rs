@@ -1,0 +1,81 @@
+//! Progress of a build: one stream of events, four ways to show it.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::{Arc, Mutex},
+};
+
+use archway_report::Events;
+
+use crate::args::ProgressMode;
+
+mod label;
+mod live;
+mod plain;
+mod summary;
+mod view;
+
+pub(crate) use label::step_label;
+pub(crate) use summary::summary;
+
+/// Shows the events of a build on standard error until it is finished.
+pub(crate) struct Progress {
+    events: Events,
+    live: Option<live::Live>,
+}
+
+impl Progress {
+    /// Starts to show what happens in this mode.
+    pub(crate) fn start(mode: ProgressMode) -> Self {
+        match shown(mode) {
+            ProgressMode::Quiet => Self { events: Events::ignored(), live: None },
+            ProgressMode::Rawjson => Self { events: raw_json(), live: None },
+            ProgressMode::Tty => {
+                let live = live::Live::start();
+                Self { events: live.events(), live: Some(live) }
+            }
+            ProgressMode::Auto | ProgressMode::Plain => Self { events: plain_lines(), live: None },
+        }
+    }
+
+    /// Where events go.
+    pub(crate) fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Takes the live view off the terminal, leaving its finished lines.
+    pub(crate) fn finish(self) {
+        if let Some(live) = self.live {
+            live.finish();
+        }
+    }
+}
+
+/// How progress is really shown: `auto` depends on whether a person is watching.
+pub(crate) fn shown(mode: ProgressMode) -> ProgressMode {
+    match mode {
+        ProgressMode::Auto if std::io::stderr().is_terminal() => ProgressMode::Tty,
+        ProgressMode::Auto => ProgressMode::Plain,
+        other => other,
+    }
+}
+
+fn raw_json() -> Events {
+    Events::new(|event| {
+        let mut line = serde_json::to_vec(&event).expect("events are plain data");
+        line.push(b'\n');
+        // Nobody reads any more: the build goes on.
+        let _ = std::io::stderr().lock().write_all(&line);
+    })
+}
+
+fn plain_lines() -> Events {
+    let printer = Arc::new(Mutex::new(plain::Printer::default()));
+    Events::new(move |event| {
+        let lines = printer.lock().expect("no holder panics").lines(&event);
+        let mut error = anstream::stderr().lock();
+        for line in lines {
+            let _ = writeln!(error, "{line}");
+        }
+    })
+}

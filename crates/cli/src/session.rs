@@ -1,0 +1,86 @@
+//! What a command needs from this machine, in the order in which it can be had: user namespace and
+//! sandbox helper before any thread, then the runtime.
+
+use std::{path::PathBuf, sync::Arc};
+
+use archway_engine::Engine;
+use archway_orchestrator::Context;
+use archway_registry::{Client, ClientOptions, Keychain};
+use archway_report::{Event, Events};
+use archway_sandbox::{
+    Sandbox,
+    rootless::{self, Identity},
+};
+use archway_store::Store;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{args::RegistryArgs, error::CliError};
+
+/// Everything a command works with.
+pub(crate) struct Session {
+    /// For asynchronous work.
+    pub(crate) runtime: Runtime,
+    engine: Engine,
+    identity: Identity,
+}
+
+impl Session {
+    /// Prepares this process for building and running images.
+    pub(crate) fn start(registries: &RegistryArgs) -> Result<Self, CliError> {
+        let root = store_root();
+        let identity = rootless::enter()?;
+        let sandbox = Arc::new(Sandbox::start()?);
+        let runtime = runtime();
+        let store = Store::open(root)?;
+        let registry = client(registries);
+        Ok(Self { runtime, engine: Engine { store, registry, sandbox }, identity })
+    }
+
+    /// The context for operations that report to `events`.
+    pub(crate) fn context(&self, events: Events) -> Context {
+        if let Identity::SingleId { why } = &self.identity {
+            events.send(Event::Warning {
+                message: format!(
+                    "only one user id is available, files of other users in images become yours: {why}"
+                ),
+            });
+        }
+        Context { engine: self.engine.clone(), events }
+    }
+}
+
+/// Opens the local store, for commands that need nothing else.
+pub(crate) fn store() -> Result<Store, CliError> {
+    let root = store_root();
+    // Files in the store may belong to other users of our namespace.
+    rootless::enter()?;
+    Ok(Store::open(root)?)
+}
+
+/// A runtime for commands that only talk to registries.
+pub(crate) fn runtime() -> Runtime {
+    Builder::new_multi_thread().enable_all().build().expect("threads can be started")
+}
+
+/// A registry client with the user's credentials.
+pub(crate) fn client(registries: &RegistryArgs) -> Client {
+    Client::new(ClientOptions {
+        credentials: Keychain::from_environment(),
+        insecure: registries.insecure_registry.clone(),
+        ca_files: registries.registry_ca.clone(),
+        ..ClientOptions::default()
+    })
+}
+
+/// `$ARCHWAY_ROOT`, else the system's place for root and the user's for others.
+fn store_root() -> PathBuf {
+    if let Some(root) = std::env::var_os("ARCHWAY_ROOT").filter(|root| !root.is_empty()) {
+        return root.into();
+    }
+    if rustix::process::geteuid().is_root() {
+        return "/var/lib/archway".into();
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share");
+    data.unwrap_or_else(home).join("archway")
+}

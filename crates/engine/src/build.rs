@@ -1,0 +1,189 @@
+//! One task per node of the graph; a platform ends when the task of its node has.
+
+use std::{sync::Arc, time::Duration};
+
+use archway_graph::{NodeId, Output};
+use archway_report::{Event, StepOutcome};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    BuiltImage, Engine, Failure, Job, Layer, PlatformRun, StepError, assemble,
+    assemble::MadeLayer,
+    layers::LayerMaker,
+    rootfs::RootFs,
+    step::{Step, StepResult},
+    step_id,
+};
+
+/// The end of a node's task, for everyone who waits for it.
+pub(crate) type NodeEnd = Shared<BoxFuture<'static, Result<Arc<StepResult>, Failure>>>;
+
+/// What all tasks of one build share.
+pub(crate) struct Build {
+    pub(crate) engine: Engine,
+    pub(crate) job: Job,
+    pub(crate) layers: LayerMaker,
+    /// Permits for processes.
+    pub(crate) slots: Semaphore,
+}
+
+impl Engine {
+    /// Starts every node as soon as its inputs are done, and returns at once: one run per
+    /// requested platform, in request order.
+    pub fn start(&self, job: Job) -> Vec<PlatformRun> {
+        let build = Arc::new(Build {
+            layers: LayerMaker::new(self.store.clone(), &job),
+            slots: Semaphore::new(job.jobs.max(1)),
+            engine: self.clone(),
+            job,
+        });
+        let graph = &build.job.graph;
+        let platforms: Vec<CancellationToken> = graph.outputs.iter().map(|_| CancellationToken::new()).collect();
+
+        let mut ends: Vec<NodeEnd> = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            let inputs = node.op.inputs().into_iter().map(|id| (id, ends[id.0 as usize].clone())).collect();
+            let cancel = all_cancelled(node.serves.iter().map(|index| platforms[*index].clone()).collect());
+            ends.push(spawn_node(build.clone(), node.id, inputs, cancel));
+        }
+
+        let outputs = graph.outputs.iter().zip(platforms).enumerate();
+        outputs
+            .map(|(index, (output, cancel))| PlatformRun {
+                platform: output.platform.clone(),
+                result: finish(build.clone(), index, ends.clone()).boxed(),
+                cancel,
+            })
+            .collect()
+    }
+}
+
+/// Cancelled when all of `tokens` are: a shared step goes on as long as one platform wants it.
+fn all_cancelled(tokens: Vec<CancellationToken>) -> CancellationToken {
+    if let [only] = tokens.as_slice() {
+        return only.clone();
+    }
+    let all = CancellationToken::new();
+    let cancel = all.clone();
+    tokio::spawn(async move {
+        for token in tokens {
+            token.cancelled().await;
+        }
+        cancel.cancel();
+    });
+    all
+}
+
+fn spawn_node(
+    build: Arc<Build>,
+    id: NodeId,
+    inputs: Vec<(NodeId, NodeEnd)>,
+    cancel: CancellationToken,
+) -> NodeEnd {
+    let failure =
+        move |error: StepError| Failure { node: id, error: Arc::new(error), log_tail: Vec::new() };
+    let task = tokio::spawn(async move {
+        let mut results = Vec::with_capacity(inputs.len());
+        for (input, end) in inputs {
+            results.push((input, end.await?));
+        }
+        if cancel.is_cancelled() {
+            return Err(failure(StepError::Cancelled));
+        }
+        let step = Step { build: &build, node: build.job.graph.node(id), inputs: &results, cancel: &cancel };
+        let result = step.execute().await?;
+        if let Some(delta) = &result.delta {
+            build.layers.start(delta);
+        }
+        Ok(Arc::new(result))
+    });
+    async move { task.await.unwrap_or_else(|panic| Err(failure(StepError::Panicked(panic.to_string())))) }
+        .boxed()
+        .shared()
+}
+
+/// Waits for a platform's node and puts its image together.
+async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<BuiltImage, Failure> {
+    let output = &build.job.graph.outputs[index];
+    let result = ends[output.node.0 as usize].clone().await?;
+    let failure = |error| Failure { node: output.node, error: Arc::new(error), log_tail: Vec::new() };
+
+    let mut made = Vec::new();
+    for node in &output.layers {
+        // The node is an ancestor of the output's node, so it ended before it.
+        let step = ends[node.0 as usize].clone().await?;
+        let Some(delta) = &step.delta else { continue };
+        if let Some(layer) = build.layers.wait(delta).await.map_err(failure)? {
+            made.push(MadeLayer { layer, created: step.created });
+        }
+    }
+    store_image(&build, output, result.rootfs.clone(), made).await.map_err(failure)
+}
+
+async fn store_image(
+    build: &Arc<Build>,
+    output: &Output,
+    rootfs: RootFs,
+    made: Vec<MadeLayer>,
+) -> Result<BuiltImage, StepError> {
+    let base = build.base_of(output);
+    let base_layers: Vec<Layer> = match (&base, build.job.layers) {
+        (Some(base), Some(_)) => base.layers(),
+        _ => Vec::new(),
+    };
+    let epoch = build.job.source_date_epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let documents = assemble::documents(
+        output,
+        base.as_ref().map(|base| &base.config),
+        base_layers,
+        made,
+        epoch,
+        &build.job.annotations,
+    );
+    let store = build.engine.store.clone();
+    let (config_bytes, manifest_bytes) = (documents.config_bytes, documents.manifest_bytes);
+    let manifest_bytes = tokio::task::spawn_blocking(move || {
+        store.blobs().put(&config_bytes)?;
+        store.blobs().put(&manifest_bytes)?;
+        Ok::<_, StepError>(manifest_bytes)
+    })
+    .await
+    .map_err(|panic| StepError::Panicked(panic.to_string()))??;
+    let mut descriptor = archway_oci::Descriptor::of(archway_oci::media_type::OCI_MANIFEST, &manifest_bytes);
+    descriptor.platform = Some(documents.config.platform.clone());
+    Ok(BuiltImage {
+        platform: output.platform.clone(),
+        rootfs,
+        layers: documents.layers,
+        config: documents.config,
+        config_descriptor: documents.manifest.config.clone(),
+        manifest: documents.manifest,
+        descriptor,
+    })
+}
+
+impl Build {
+    /// The base image of an output.
+    fn base_of(&self, output: &Output) -> Option<Arc<crate::BaseImage>> {
+        match &self.job.graph.node(output.base?).op {
+            archway_graph::Op::Image(image) => self.job.bases.get(&image.manifest).cloned(),
+            _ => None,
+        }
+    }
+
+    /// Tells that a node started.
+    pub(crate) fn started(&self, node: NodeId) {
+        self.job.events.send(Event::StepStarted { step: step_id(node) });
+    }
+
+    /// Tells that a node ended.
+    pub(crate) fn finished(&self, node: NodeId, outcome: StepOutcome, duration: Duration) {
+        self.job.events.send(Event::StepFinished { step: step_id(node), outcome, duration });
+    }
+}

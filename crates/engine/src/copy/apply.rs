@@ -1,0 +1,307 @@
+//! Writes a placement into a delta directory.
+//!
+//! Parents are opened beneath the delta without following symlinks: one item may have brought a
+//! symlink where another has a directory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags},
+    io::Errno,
+};
+
+use super::{
+    entry::{Entry, EntryKind, Mtime, SourceItem},
+    placement::{Directory, Placement},
+};
+use crate::{StepError, directory::NEW_DIRECTORY_MODE, tree};
+
+/// Bytes read at once.
+const BUFFER: usize = 256 << 10;
+
+/// Owner of copied files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// What COPY's flags say about every copied file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attributes {
+    /// `--chown`; `None` keeps the source's.
+    pub(crate) owner: Option<Owner>,
+    /// `--chmod`; `None` keeps the source's.
+    pub(crate) mode: Option<u32>,
+}
+
+/// Makes the directories of a placement, which are all a WORKDIR needs.
+pub(crate) fn directories(
+    delta: &Path,
+    placement: &Placement,
+    owner: Owner,
+    mtime: Mtime,
+) -> Result<(), StepError> {
+    let mut writer = Writer::open(delta)?;
+    writer.place(placement, owner, mtime)?;
+    writer.finish()
+}
+
+/// Copies `items` to where `placement` puts them.
+pub(crate) fn items(
+    delta: &Path,
+    placement: &Placement,
+    items: &[SourceItem],
+    attributes: Attributes,
+) -> Result<(), StepError> {
+    // Directories that only hold what is copied were changed when the newest of it arrived: a time
+    // that does not depend on this machine's clock, nor on the base.
+    let newest = items.iter().filter_map(|item| item.entries.first()).map(|entry| entry.mtime).max();
+    let mut writer = Writer::open(delta)?;
+    writer.place(placement, attributes.owner.unwrap_or_default(), newest.unwrap_or_default())?;
+    for (item, target) in items.iter().zip(&placement.targets) {
+        writer.item(item, target, placement, attributes)?;
+    }
+    writer.finish()
+}
+
+struct Writer {
+    root: OwnedFd,
+    /// The directory opened last: entries come sorted, so the next one is likely in it, too.
+    parent: Option<(String, OwnedFd)>,
+    /// First path of each file with several names.
+    links: HashMap<(u64, u64), String>,
+    /// Times of directories, set at the end: writing into a directory changes them.
+    directory_times: BTreeMap<String, Mtime>,
+}
+
+impl Writer {
+    fn open(delta: &Path) -> Result<Self, StepError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(delta, flags, Mode::empty()).map_err(io_error(delta))?;
+        Ok(Self { root, parent: None, links: HashMap::new(), directory_times: BTreeMap::new() })
+    }
+
+    fn place(&mut self, placement: &Placement, owner: Owner, mtime: Mtime) -> Result<(), StepError> {
+        let created = Directory { mode: NEW_DIRECTORY_MODE, uid: owner.uid, gid: owner.gid };
+        let existing = placement.existing.iter().map(|(path, directory)| (path, *directory));
+        let created = placement.created.iter().map(|path| (path, created));
+        // Parents sort before their children.
+        for (path, attributes) in existing.chain(created).collect::<BTreeMap<_, _>>() {
+            self.directory(path, attributes, mtime)?;
+        }
+        Ok(())
+    }
+
+    fn item(
+        &mut self,
+        item: &SourceItem,
+        target: &str,
+        placement: &Placement,
+        attributes: Attributes,
+    ) -> Result<(), StepError> {
+        for entry in &item.entries {
+            let path = match entry.path.as_str() {
+                "" => target.to_owned(),
+                below => tree::join(target, below),
+            };
+            let kept = path == "/" || placement.existing.contains_key(&path) || placement.created.contains(&path);
+            if kept && entry.kind == EntryKind::Directory {
+                continue;
+            }
+            self.entry(item, entry, &path, attributes).map_err(|error| match error {
+                EntryError::Step(error) => error,
+                EntryError::Io(errno) => io_error(&path)(errno),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        item: &SourceItem,
+        entry: &Entry,
+        path: &str,
+        attributes: Attributes,
+    ) -> Result<(), EntryError> {
+        let owner = attributes.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
+        let mode = attributes.mode.unwrap_or(entry.mode);
+        if entry.kind == EntryKind::Directory {
+            let directory = Directory { mode, uid: owner.uid, gid: owner.gid };
+            self.directory(path, directory, entry.mtime)?;
+            return set_xattrs_at(self.at(path)?, entry);
+        }
+        if let Some(first) = entry.hard_link.and_then(|inode| self.links.get(&inode).cloned()) {
+            return self.hard_link(&first, path);
+        }
+        let (parent, name) = self.at(path)?;
+        remove_other(parent, name)?;
+        match &entry.kind {
+            EntryKind::Directory => unreachable!("handled above"),
+            EntryKind::File { .. } => {
+                let file = copy_file(item, entry, parent, name)?;
+                rustix::fs::fchown(&file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+                // After chown, which clears setuid and capabilities.
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+                for (name, value) in &entry.xattrs {
+                    rustix::fs::fsetxattr(&file, name.as_str(), value, XattrFlags::empty())?;
+                }
+                rustix::fs::futimens(&file, &times(entry.mtime))?;
+            }
+            EntryKind::Symlink { target } => {
+                rustix::fs::symlinkat(target.as_str(), parent, name)?;
+                chown(parent, name, owner)?;
+                rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            EntryKind::Special { file_type, device } => {
+                let file_type = FileType::from_raw_mode(*file_type);
+                rustix::fs::mknodat(parent, name, file_type, Mode::from_raw_mode(mode), *device)?;
+                chown(parent, name, owner)?;
+                rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+                rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+        }
+        if let Some(inode) = entry.hard_link {
+            self.links.insert(inode, path.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A new name for a file that was copied already.
+    fn hard_link(&mut self, first: &str, path: &str) -> Result<(), EntryError> {
+        let (parent, name) = self.at(path)?;
+        remove_other(parent, name)?;
+        let parent = rustix::io::fcntl_dupfd_cloexec(parent, 0)?;
+        let (first_parent, first_name) = self.at(first)?;
+        Ok(rustix::fs::linkat(first_parent, first_name, &parent, name_of(path), AtFlags::empty())?)
+    }
+
+    /// Makes the directory, or gives it these attributes if it was made already.
+    fn directory(&mut self, path: &str, attributes: Directory, mtime: Mtime) -> Result<(), StepError> {
+        let error = io_error(path);
+        let make = |writer: &mut Self| -> Result<(), EntryError> {
+            let (parent, name) = writer.at(path)?;
+            match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            chown(parent, name, Owner { uid: attributes.uid, gid: attributes.gid })?;
+            Ok(rustix::fs::chmodat(parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?)
+        };
+        make(self).map_err(|failed| match failed {
+            EntryError::Step(step) => step,
+            EntryError::Io(errno) => error(errno),
+        })?;
+        self.directory_times.insert(path.to_owned(), mtime);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), StepError> {
+        for (path, mtime) in self.directory_times.iter().rev() {
+            let directory = open_directory(self.root.as_fd(), path).map_err(io_error(path))?;
+            let opened = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory));
+            rustix::fs::utimensat(rustix::fs::CWD, opened, &times(*mtime), AtFlags::empty())
+                .map_err(io_error(path))?;
+        }
+        Ok(())
+    }
+
+    /// The directory that holds `path`, and the name in it.
+    fn at<'a>(&mut self, path: &'a str) -> Result<(BorrowedFd<'_>, &'a str), Errno> {
+        let wanted = tree::parent(path);
+        if self.parent.as_ref().is_none_or(|(opened, _)| opened != wanted) {
+            self.parent = Some((wanted.to_owned(), open_directory(self.root.as_fd(), wanted)?));
+        }
+        let (_, directory) = self.parent.as_ref().expect("set above");
+        Ok((directory.as_fd(), name_of(path)))
+    }
+}
+
+enum EntryError {
+    Io(Errno),
+    Step(StepError),
+}
+
+impl From<Errno> for EntryError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno)
+    }
+}
+
+impl From<StepError> for EntryError {
+    fn from(error: StepError) -> Self {
+        Self::Step(error)
+    }
+}
+
+fn copy_file(item: &SourceItem, entry: &Entry, parent: BorrowedFd<'_>, name: &str) -> Result<File, EntryError> {
+    let mut source = item.open.open(entry)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = source.read(&mut buffer).map_err(StepError::io(item.open.path(entry)))?;
+        if count == 0 {
+            break;
+        }
+        file.write_all(&buffer[..count]).map_err(StepError::io(item.open.path(entry)))?;
+    }
+    source.finish()?;
+    Ok(file)
+}
+
+/// Makes room for a file: an earlier item may have brought another one. A directory stays.
+fn remove_other(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn set_xattrs_at((parent, name): (BorrowedFd<'_>, &str), entry: &Entry) -> Result<(), EntryError> {
+    if entry.xattrs.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    for (name, value) in &entry.xattrs {
+        rustix::fs::fsetxattr(&directory, name.as_str(), value, XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn chown(parent: BorrowedFd<'_>, name: &str, owner: Owner) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn open_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let relative = path.trim_start_matches('/');
+    rustix::fs::openat2(
+        root,
+        if relative.is_empty() { "." } else { relative },
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    )
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn times(mtime: Mtime) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds as _ };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn io_error(path: impl AsRef<Path>) -> impl Fn(Errno) -> StepError {
+    let path = path.as_ref().to_owned();
+    move |errno| StepError::Io { path: path.clone(), source: errno.into() }
+}

@@ -1,0 +1,87 @@
+//! Sources of COPY and ADD in the build context.
+
+use std::{path::PathBuf, sync::Arc};
+
+use archway_source::{Kind, Snapshot, SourceFile};
+use archway_store::Store;
+
+use super::entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem};
+use crate::{
+    StepError,
+    key::{self, Key},
+};
+
+/// A hash of everything about the selected files that a copy of them keeps.
+pub(crate) fn content(snapshot: &Snapshot, patterns: &[String], store: &Store) -> Result<Key, StepError> {
+    let selection = snapshot.select(patterns)?;
+    let digest = snapshot.digest(&selection, &store.file_hashes())?;
+    Ok(key::content(&digest.to_hex().as_str()))
+}
+
+/// The selected files. They belong to root, whoever owns them here.
+pub(crate) fn select(snapshot: &Arc<Snapshot>, patterns: &[String]) -> Result<Vec<SourceItem>, StepError> {
+    let selection = snapshot.select(patterns)?;
+    let items = selection.matches.iter().map(|found| {
+        let root = snapshot.matched(found);
+        let below = snapshot.matched_below(found).iter();
+        let below = below.map(|entry| describe(snapshot.relative(found, entry).to_owned(), entry));
+        let entries = [describe(String::new(), root)].into_iter().chain(below).collect();
+        let files = Files { snapshot: snapshot.clone(), root: root.path.clone() };
+        SourceItem { name: found.name.clone(), entries, open: Box::new(files) }
+    });
+    Ok(items.collect())
+}
+
+fn describe(path: String, entry: &archway_source::Entry) -> Entry {
+    Entry {
+        path,
+        kind: match &entry.kind {
+            Kind::Directory => EntryKind::Directory,
+            Kind::File => EntryKind::File { size: entry.stat.size },
+            Kind::Symlink { target } => EntryKind::Symlink { target: target.clone() },
+            Kind::Fifo => {
+                EntryKind::Special { file_type: rustix::fs::FileType::Fifo.as_raw_mode(), device: 0 }
+            }
+        },
+        mode: entry.mode,
+        uid: 0,
+        gid: 0,
+        mtime: Mtime::from_nanoseconds(entry.stat.mtime_ns),
+        xattrs: Vec::new(),
+        hard_link: None,
+    }
+}
+
+/// The files of one item. Reading one ends with a check that it is still what was hashed.
+struct Files {
+    snapshot: Arc<Snapshot>,
+    root: String,
+}
+
+impl Files {
+    fn full_path(&self, entry: &Entry) -> String {
+        match (self.root.as_str(), entry.path.as_str()) {
+            (root, "") => root.to_owned(),
+            ("", below) => below.to_owned(),
+            (root, below) => format!("{root}/{below}"),
+        }
+    }
+}
+
+impl Open for Files {
+    fn open(&self, entry: &Entry) -> Result<Box<dyn Reading>, StepError> {
+        let path = self.full_path(entry);
+        let known = self.snapshot.entry(&path).expect("the entry came from this snapshot");
+        Ok(Box::new(self.snapshot.open(known)?))
+    }
+
+    fn path(&self, entry: &Entry) -> PathBuf {
+        self.full_path(entry).into()
+    }
+}
+
+impl Reading for SourceFile {
+    fn finish(self: Box<Self>) -> Result<(), StepError> {
+        Ok((*self).finish()?)
+    }
+}

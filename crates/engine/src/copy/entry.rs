@@ -1,0 +1,102 @@
+//! What a COPY takes: described once, whether it comes from the context, a stage or the Dockerfile.
+
+use std::{fs::File, io::Read, path::PathBuf};
+
+use serde::Serialize;
+
+use crate::StepError;
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Mtime {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: i64,
+}
+
+impl Mtime {
+    /// A time in nanoseconds since 1970.
+    pub(crate) fn from_nanoseconds(nanoseconds: i64) -> Self {
+        const SECOND: i64 = 1_000_000_000;
+        Self {
+            seconds: nanoseconds.div_euclid(SECOND),
+            nanoseconds: nanoseconds.rem_euclid(SECOND),
+        }
+    }
+
+    /// The present, or `SOURCE_DATE_EPOCH` where it is set.
+    pub(crate) fn now(epoch: Option<i64>) -> Self {
+        match epoch {
+            Some(seconds) => Self { seconds, nanoseconds: 0 },
+            None => {
+                let now = jiff::Timestamp::now();
+                Self { seconds: now.as_second(), nanoseconds: i64::from(now.subsec_nanosecond()) }
+            }
+        }
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) enum EntryKind {
+    Directory,
+    File {
+        size: u64,
+    },
+    Symlink {
+        target: String,
+    },
+    /// A device or fifo: the type bits of its mode, and the device number.
+    Special {
+        file_type: u32,
+        device: u64,
+    },
+}
+
+/// One file system object to copy.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// Path below its item, slash-separated; empty for the item itself.
+    pub(crate) path: String,
+    pub(crate) kind: EntryKind,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Mtime,
+    /// Names and values, sorted by name.
+    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
+    /// Identity of a file that has several names.
+    pub(crate) hard_link: Option<(u64, u64)>,
+}
+
+/// A file that is being read. What was read counts only once [`Reading::finish`] has succeeded.
+pub(crate) trait Reading: Read {
+    /// Says whether the file is still what it was when its content was hashed.
+    fn finish(self: Box<Self>) -> Result<(), StepError>;
+}
+
+/// A file that nobody changes.
+impl Reading for File {
+    fn finish(self: Box<Self>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+/// One source that a pattern matched, with everything in it.
+pub(crate) struct SourceItem {
+    /// Its last path component, empty for a root.
+    pub(crate) name: String,
+    /// The item itself, then what is in it, parents before children, sorted.
+    pub(crate) entries: Vec<Entry>,
+    /// Reads the files.
+    pub(crate) open: Box<dyn Open>,
+}
+
+/// Opens the files of an item.
+pub(crate) trait Open: Send {
+    /// Opens the file of `entry` for reading.
+    fn open(&self, entry: &Entry) -> Result<Box<dyn Reading>, StepError>;
+
+    /// Where the file is, for messages.
+    fn path(&self, entry: &Entry) -> PathBuf;
+}

@@ -1,0 +1,45 @@
+//! Here-documents as sources of COPY and ADD.
+
+use std::{io::Cursor, path::PathBuf};
+
+use archway_graph::InlineFile;
+
+use super::entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem};
+use crate::StepError;
+
+/// Permission bits of a file that stands in the Dockerfile.
+const MODE: u32 = 0o644;
+
+/// The file as a source. It has no time of its own: it is as old as the epoch, or as 1970, so that
+/// it gives the same layer every time.
+pub(crate) fn item(file: &InlineFile, epoch: Option<i64>) -> Result<SourceItem, StepError> {
+    let entry = Entry {
+        path: String::new(),
+        kind: EntryKind::File { size: file.content.len() as u64 },
+        mode: MODE,
+        uid: 0,
+        gid: 0,
+        mtime: Mtime { seconds: epoch.unwrap_or(0), nanoseconds: 0 },
+        xattrs: Vec::new(),
+        hard_link: None,
+    };
+    Ok(SourceItem { name: file.name.clone(), entries: vec![entry], open: Box::new(Text(file.clone())) })
+}
+
+struct Text(InlineFile);
+
+impl Reading for Cursor<String> {
+    fn finish(self: Box<Self>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+impl Open for Text {
+    fn open(&self, _: &Entry) -> Result<Box<dyn Reading>, StepError> {
+        Ok(Box::new(Cursor::new(self.0.content.clone())))
+    }
+
+    fn path(&self, _: &Entry) -> PathBuf {
+        PathBuf::from(format!("<<{}", self.0.name))
+    }
+}

@@ -1,0 +1,214 @@
+//! COPY and ADD.
+//!
+//! What is copied is hashed first; the content's key and the base's identity find the result in the
+//! cache. On a miss the base is asked where things go ([`placement`]), which gives a second key that
+//! no longer mentions the base: platforms whose bases agree share the delta, and with it the layer.
+
+use std::{io::Read as _, sync::Arc};
+
+use archway_graph::{CopyOp, CopySource, InlineFile, NodeId};
+use archway_layer::extract;
+use archway_store::CacheRecord;
+use jiff::Timestamp;
+
+use self::{
+    apply::{Attributes, Owner},
+    entry::{EntryKind, SourceItem},
+    placement::Item,
+};
+use crate::{
+    StepError,
+    key::{self, Key},
+    rootfs::RootFs,
+    step::{Delta, Step, StepFailure},
+    view::View,
+};
+
+pub(crate) mod apply;
+mod context;
+pub(crate) mod entry;
+mod inline;
+pub(crate) mod placement;
+mod stage;
+
+/// One group of sources whose content is known.
+struct Group<'a> {
+    source: &'a CopySource,
+    content: Key,
+}
+
+impl Step<'_> {
+    pub(crate) async fn copy(&self, op: &CopyOp) -> Result<Delta, StepFailure> {
+        let base = &self.input(op.base).rootfs;
+        let mut groups = Vec::with_capacity(op.sources.len());
+        for source in &op.sources {
+            groups.push(Group { source, content: self.content(source).await? });
+        }
+        let content = key::contents(&groups.iter().map(|group| group.content).collect::<Vec<_>>());
+        let key = key::copy(base.identity, op, content);
+        if let Some(delta) = self.cached(key)? {
+            return Ok(delta);
+        }
+        let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
+        let owner = match &op.chown {
+            Some(text) => Some(base.file_owner(&self.build.engine.store, text).await?),
+            None => None,
+        };
+        let mut items = Vec::new();
+        for group in &groups {
+            items.extend(self.items(group.source).await?);
+        }
+        let copied = Copied { key, content, owner, items };
+        Ok(self.write(op, base, copied).await?)
+    }
+
+    /// The content of a group; read from a stage only if nobody did before.
+    async fn content(&self, source: &CopySource) -> Result<Key, StepError> {
+        match source {
+            CopySource::Context { paths } => {
+                let (snapshot, store) = (self.context(), self.build.engine.store.clone());
+                let paths = paths.clone();
+                blocking(move || context::content(&snapshot, &paths, &store)).await
+            }
+            CopySource::Inline { files } => Ok(key::content(files)),
+            CopySource::Node { node, paths } => {
+                let store = self.build.engine.store.clone();
+                let selection = key::selection(self.input(*node).rootfs.identity, paths).into();
+                if let Some(known) = store.cache().get(&selection)?.and_then(|fact| fact.metadata.parse().ok()) {
+                    return Ok(known);
+                }
+                let items = self.items(source).await?;
+                let content = blocking(move || stage::content(&items)).await?;
+                let created = Timestamp::now();
+                let fact = CacheRecord { snapshot: None, created, metadata: content.to_string() };
+                store.cache().put(&selection, &fact)?;
+                Ok(content)
+            }
+        }
+    }
+
+    /// The files of a group.
+    async fn items(&self, source: &CopySource) -> Result<Vec<SourceItem>, StepError> {
+        match source {
+            CopySource::Context { paths } => {
+                let (snapshot, paths) = (self.context(), paths.clone());
+                blocking(move || context::select(&snapshot, &paths)).await
+            }
+            CopySource::Inline { files } => {
+                let epoch = self.build.job.source_date_epoch;
+                files.iter().map(|file: &InlineFile| inline::item(file, epoch)).collect()
+            }
+            CopySource::Node { node, paths } => {
+                let view = Arc::new(self.input(*node).rootfs.view(&self.build.engine.store).await?);
+                let (paths, from) = (paths.clone(), self.describe(*node));
+                blocking(move || stage::select(&view, &paths, &from)).await
+            }
+        }
+    }
+
+    fn context(&self) -> Arc<archway_source::Snapshot> {
+        let context = self.build.job.context.clone();
+        context.expect("the caller gives a context if the graph copies from it")
+    }
+
+    /// How a message names the root file system of a node.
+    fn describe(&self, node: NodeId) -> String {
+        let node = self.build.job.graph.node(node);
+        match (&node.op, &node.label) {
+            (archway_graph::Op::Image(image), _) => format!("image {}", image.name),
+            (_, Some(label)) => format!("stage {}", label.stage),
+            (_, None) => "scratch".to_owned(),
+        }
+    }
+
+    async fn write(&self, op: &CopyOp, base: &RootFs, copied: Copied) -> Result<Delta, StepError> {
+        let store = &self.build.engine.store;
+        let view = base.view(store).await?;
+        let lowers = base.materialize(store).await?;
+        let (store, op) = (store.clone(), op.clone());
+        let (key, delta_key, delta) = blocking(move || {
+            let Copied { key, content, owner, items } = copied;
+            let (archives, items) = if op.unpack { split_archives(items)? } else { (Vec::new(), items) };
+            let placement = placement::place(&view, &op.destination, &described(&items))?;
+            // Unpacking follows the base's own symlinks, so its result belongs to this base only.
+            let delta_key =
+                if archives.is_empty() { key::copy_delta(&placement, owner, op.chmod, content) } else { key };
+            if let Some(shared) = Delta::find(&store, delta_key)? {
+                return Ok((key, delta_key, Delta { cached: false, ..shared }));
+            }
+            let pending = store.snapshots().begin()?;
+            let owner = owner.map(|(uid, gid)| Owner { uid, gid });
+            let attributes = Attributes { owner, mode: op.chmod };
+            apply::items(pending.delta(), &placement, &items, attributes)?;
+            if !archives.is_empty() {
+                let root = View::open_writable(&lowers, pending.delta(), pending.work())?;
+                for archive in &archives {
+                    unpack(archive, &root, &op.destination, owner)?;
+                }
+            }
+            let delta = Delta::made(delta_key);
+            store.snapshots().commit(pending, &delta.key)?;
+            Ok((key, delta_key, delta))
+        })
+        .await?;
+        self.remember(delta_key, &delta)?;
+        self.remember(key, &delta)?;
+        Ok(delta)
+    }
+}
+
+/// What a COPY writes, once it is known that it has to.
+struct Copied {
+    key: Key,
+    content: Key,
+    owner: Option<(u32, u32)>,
+    items: Vec<SourceItem>,
+}
+
+fn described(items: &[SourceItem]) -> Vec<Item<'_>> {
+    items.iter().map(describe).collect()
+}
+
+fn describe(item: &SourceItem) -> Item<'_> {
+    let is_directory = item.entries.first().is_some_and(|entry| entry.kind == EntryKind::Directory);
+    let (mut directories, mut files) = (Vec::new(), Vec::new());
+    for entry in item.entries.iter().skip(1) {
+        let list = if entry.kind == EntryKind::Directory { &mut directories } else { &mut files };
+        list.push(entry.path.as_str());
+    }
+    Item { name: &item.name, directories: is_directory.then_some(directories), files }
+}
+
+/// Local archives, and everything else. Only ADD asks.
+fn split_archives(items: Vec<SourceItem>) -> Result<(Vec<SourceItem>, Vec<SourceItem>), StepError> {
+    let (mut archives, mut others) = (Vec::new(), Vec::new());
+    for item in items {
+        let archive = match item.entries.as_slice() {
+            [entry] if matches!(entry.kind, EntryKind::File { .. }) => {
+                let mut start = Vec::new();
+                let read = item.open.open(entry)?.take(extract::MAGIC_LENGTH).read_to_end(&mut start);
+                read.map_err(StepError::io(item.open.path(entry)))?;
+                extract::is_archive(&start)
+            }
+            _ => false,
+        };
+        if archive { archives.push(item) } else { others.push(item) }
+    }
+    Ok((archives, others))
+}
+
+fn unpack(archive: &SourceItem, root: &View, destination: &str, owner: Option<Owner>) -> Result<(), StepError> {
+    let entry = &archive.entries[0];
+    let mut file = archive.open.open(entry)?;
+    let directory = root.make_directories(destination).map_err(StepError::io(destination))?;
+    let options = extract::UnpackOptions { owner: owner.map(|owner| (owner.uid, owner.gid)) };
+    extract::unpack_archive(&mut file, &directory, &options)
+        .map_err(|source| StepError::Archive { name: archive.name.clone(), source })?;
+    file.finish()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StepError> + Send + 'static,
+) -> Result<T, StepError> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| StepError::Panicked(panic.to_string()))?
+}

@@ -1,0 +1,222 @@
+//! Sources of COPY in another node's root file system.
+
+use std::{
+    ffi::CStr,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use archway_dockerfile::glob::{Glob, has_wildcards};
+use rustix::{
+    fs::{Dir, FileType, Stat},
+    io::Errno,
+};
+use serde::Serialize;
+
+use super::entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem};
+use crate::{
+    StepError,
+    key::{self, Key},
+    tree::{self, Kind},
+    view::View,
+};
+
+/// Deeper directories are refused: a hostile base image could make them endless.
+const MAX_DEPTH: usize = 1000;
+/// Attributes that belong to the overlay, not to the file.
+const OVERLAY_XATTRS: [&str; 2] = ["user.overlay.", "trusted.overlay."];
+
+/// Everything `patterns` select in `view`, in order. `from` names the view in errors.
+pub(crate) fn select(view: &Arc<View>, patterns: &[String], from: &str) -> Result<Vec<SourceItem>, StepError> {
+    let mut items = Vec::new();
+    for pattern in patterns {
+        let matched = expand(view, pattern).map_err(StepError::io(pattern))?;
+        if matched.is_empty() {
+            return Err(StepError::MissingInRootFs { pattern: pattern.clone(), from: from.to_owned() });
+        }
+        for path in matched {
+            items.push(item(view, &path).map_err(StepError::io(&path))?);
+        }
+    }
+    Ok(items)
+}
+
+/// A hash of everything about `items` that a copy of them keeps.
+pub(crate) fn content(items: &[SourceItem]) -> Result<Key, StepError> {
+    #[derive(Serialize)]
+    struct Described<'a> {
+        path: &'a str,
+        kind: &'a EntryKind,
+        mode: u32,
+        owner: (u32, u32),
+        xattrs: &'a [(String, Vec<u8>)],
+        hash: Option<String>,
+    }
+    let mut described = Vec::new();
+    for item in items {
+        let mut entries = Vec::with_capacity(item.entries.len());
+        for entry in &item.entries {
+            let hash = match entry.kind {
+                EntryKind::File { .. } => Some(hash_file(item.open.open(entry)?, &item.open.path(entry))?),
+                _ => None,
+            };
+            entries.push(Described {
+                path: &entry.path,
+                kind: &entry.kind,
+                mode: entry.mode,
+                owner: (entry.uid, entry.gid),
+                xattrs: &entry.xattrs,
+                hash,
+            });
+        }
+        described.push((&item.name, entries));
+    }
+    Ok(key::content(&described))
+}
+
+fn hash_file(file: Box<dyn Reading>, path: &Path) -> Result<String, StepError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).map_err(StepError::io(path))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The paths a pattern matches, sorted. Wildcards never match across `/`.
+fn expand(view: &View, pattern: &str) -> io::Result<Vec<String>> {
+    let mut paths = vec![String::from("/")];
+    for component in tree::components(pattern) {
+        let mut next = Vec::new();
+        for path in paths {
+            if !has_wildcards(component) {
+                next.push(tree::join(&path, component));
+                continue;
+            }
+            let directory = tree::resolve(view, &path)?;
+            if !matches!(&directory.found, Some(found) if found.kind == Kind::Directory) {
+                continue;
+            }
+            let Ok(glob) = Glob::parse(component) else { continue };
+            let matching = names(view, &directory.path)?.into_iter().filter(|name| glob.matches(name));
+            next.extend(matching.map(|name| tree::join(&path, &name)));
+        }
+        paths = next;
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        if tree::resolve(view, &path)?.found.is_some() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// A source and everything below it. A source that is a symlink is what the link leads to.
+fn item(view: &Arc<View>, path: &str) -> io::Result<SourceItem> {
+    let root = tree::resolve(view.as_ref(), path)?.path;
+    let mut entries = Vec::new();
+    walk(view, &root, String::new(), 0, &mut entries)?;
+    let name = tree::components(path).next_back().unwrap_or_default().to_owned();
+    Ok(SourceItem { name, entries, open: Box::new(Files { view: view.clone(), root }) })
+}
+
+fn walk(view: &View, root: &str, path: String, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(Errno::NAMETOOLONG.into());
+    }
+    let full = full_path(root, &path);
+    let Some(stat) = view.stat(&full)? else { return Err(Errno::NOENT.into()) };
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => EntryKind::Directory,
+        FileType::RegularFile => EntryKind::File { size: stat.st_size as u64 },
+        FileType::Symlink => EntryKind::Symlink { target: view.read_link(&full)? },
+        FileType::Socket => return Ok(()),
+        other => EntryKind::Special { file_type: other.as_raw_mode(), device: stat.st_rdev },
+    };
+    let below = match kind {
+        EntryKind::Directory => names(view, &full)?,
+        _ => Vec::new(),
+    };
+    entries.push(describe(view, &full, path.clone(), kind, &stat)?);
+    for name in below {
+        let child = if path.is_empty() { name } else { format!("{path}/{name}") };
+        walk(view, root, child, depth + 1, entries)?;
+    }
+    Ok(())
+}
+
+fn describe(view: &View, full: &str, path: String, kind: EntryKind, stat: &Stat) -> io::Result<Entry> {
+    let plain_file = matches!(kind, EntryKind::File { .. });
+    let xattrs = match kind {
+        EntryKind::Directory | EntryKind::File { .. } => xattrs(view, full)?,
+        _ => Vec::new(),
+    };
+    Ok(Entry {
+        path,
+        kind,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: Mtime { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as i64 },
+        xattrs,
+        hard_link: (plain_file && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino)),
+    })
+}
+
+fn xattrs(view: &View, path: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let Some(file) = view.open_file(path)? else { return Ok(Vec::new()) };
+    let mut list = Vec::with_capacity(1 << 16);
+    match rustix::fs::flistxattr(&file, rustix::buffer::spare_capacity(&mut list)) {
+        Ok(_) => {}
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut found = Vec::new();
+    for name in list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
+        let Ok(text) = name.to_str() else { continue };
+        if OVERLAY_XATTRS.iter().any(|prefix| text.starts_with(prefix)) {
+            continue;
+        }
+        let mut value = Vec::with_capacity(1 << 16);
+        rustix::fs::fgetxattr(&file, name, rustix::buffer::spare_capacity(&mut value))?;
+        found.push((text.to_owned(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Names in a directory, sorted.
+fn names(view: &View, path: &str) -> io::Result<Vec<String>> {
+    let Some(directory) = view.open_file(path)? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        if name != "." && name != ".." {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn full_path(root: &str, path: &str) -> String {
+    if path.is_empty() { root.to_owned() } else { tree::join(root, path) }
+}
+
+/// The files of one item.
+struct Files {
+    view: Arc<View>,
+    root: String,
+}
+
+impl Open for Files {
+    fn open(&self, entry: &Entry) -> Result<Box<dyn Reading>, StepError> {
+        let path = full_path(&self.root, &entry.path);
+        let file = self.view.open_file(&path).map_err(StepError::io(&path))?;
+        Ok(Box::new(file.ok_or_else(|| StepError::io(path)(Errno::NOENT.into()))?))
+    }
+
+    fn path(&self, entry: &Entry) -> PathBuf {
+        full_path(&self.root, &entry.path).into()
+    }
+}

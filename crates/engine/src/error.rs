@@ -1,0 +1,154 @@
+//! Why a step failed.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use archway_graph::NodeId;
+use archway_report::Reason;
+
+use crate::{copy::placement::PlacementError, user::UserError};
+
+/// A step failed, and with it every platform that needs it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// The node.
+    pub node: NodeId,
+    /// Why.
+    pub error: Arc<StepError>,
+    /// Last lines of its output.
+    pub log_tail: Vec<String>,
+}
+
+/// Why one step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The process ended with a code other than 0.
+    #[error("the command ended with exit code {0}")]
+    Exit(i32),
+    /// The process was killed.
+    #[error("the command was killed by signal {0}")]
+    Signal(i32),
+    /// Stopped on request.
+    #[error("cancelled")]
+    Cancelled,
+    /// A source of COPY or ADD.
+    #[error(transparent)]
+    Source(#[from] archway_source::SourceError),
+    /// A pattern matches nothing in a stage or image.
+    #[error("`{pattern}` does not exist in {from}")]
+    MissingInRootFs {
+        /// As written.
+        pattern: String,
+        /// The stage or image.
+        from: String,
+    },
+    /// The destination of COPY, ADD or WORKDIR.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// A user or group name.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// An archive given to ADD.
+    #[error("cannot unpack `{name}`")]
+    Archive {
+        /// Its name in the context.
+        name: String,
+        /// Why.
+        source: archway_layer::LayerError,
+    },
+    /// A base image's blob could not be fetched.
+    #[error("cannot pull {image}")]
+    Pull {
+        /// The image.
+        image: String,
+        /// Why.
+        source: archway_registry::Error,
+    },
+    /// A base image's layer could not be unpacked.
+    #[error("cannot unpack a layer of {image}")]
+    Extract {
+        /// The image.
+        image: String,
+        /// Why.
+        source: archway_layer::LayerError,
+    },
+    /// A layer of a base image is not what the image's config says.
+    #[error("layer {layer} of {image} has diffID {actual}, its config says {expected}")]
+    DiffIdMismatch {
+        /// The image.
+        image: String,
+        /// Digest of the blob.
+        layer: archway_oci::Digest,
+        /// What its config says.
+        expected: archway_oci::Digest,
+        /// What the bytes are.
+        actual: archway_oci::Digest,
+    },
+    /// Nothing here runs this platform's programs.
+    #[error(transparent)]
+    Emulation(archway_sandbox::EmulationError),
+    /// The sandbox could not start the process.
+    #[error(transparent)]
+    Sandbox(archway_sandbox::SandboxError),
+    /// A layer could not be made.
+    #[error("cannot make a layer")]
+    Layer(#[source] archway_layer::LayerError),
+    /// A delta disappeared while the build ran.
+    #[error("the delta {key} is no longer in the store")]
+    DeltaMissing {
+        /// Its key.
+        key: archway_store::SnapshotKey,
+    },
+    /// A blob disappeared while the build ran.
+    #[error("the blob {digest} is no longer in the store")]
+    BlobMissing {
+        /// Its digest.
+        digest: archway_oci::Digest,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] archway_store::StoreError),
+    /// A file could not be written or read while a delta was made.
+    #[error("cannot write `{path}`")]
+    Io {
+        /// Path in the root file system, or on this machine.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another platform met the same failure first.
+    #[error(transparent)]
+    Shared(Arc<StepError>),
+    /// A task of the engine panicked: a bug.
+    #[error("internal error: {0}")]
+    Panicked(String),
+}
+
+impl StepError {
+    /// The documented reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Exit(_) | Self::Signal(_) | Self::User(_) => Reason::StepFailed,
+            Self::Cancelled => Reason::Cancelled,
+            Self::Source(archway_source::SourceError::SourceChanged { .. }) => Reason::SourceChanged,
+            Self::Source(_) | Self::MissingInRootFs { .. } => Reason::SourceMissing,
+            Self::Placement(_) | Self::Archive { .. } => Reason::StepFailed,
+            Self::Pull { .. } | Self::Extract { .. } | Self::DiffIdMismatch { .. } => Reason::ImagePullFailed,
+            Self::Emulation(_) => Reason::EmulationUnavailable,
+            Self::Sandbox(error) if error.is_program_missing() => Reason::StepFailed,
+            Self::Shared(error) => error.reason(),
+            Self::Sandbox(_)
+            | Self::Layer(_)
+            | Self::DeltaMissing { .. }
+            | Self::BlobMissing { .. }
+            | Self::Store(_)
+            | Self::Io { .. }
+            | Self::Panicked(_) => Reason::BuilderFailed,
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,221 @@
+//! Base images: their layers become deltas when, and only when, a step reads them.
+
+use std::{io::Write as _, sync::Arc};
+
+use archway_layer::extract::{ExtractOptions, apply_layer};
+use archway_oci::{ImageConfig, Manifest, Reference, media_type};
+use archway_registry::Client;
+use archway_report::{Event, Events, StepId, StepOutcome, TransferKind};
+use archway_store::{Lock, SnapshotKey, Store};
+use futures_util::future::try_join_all;
+use tokio::{sync::OnceCell, time::Instant};
+
+use crate::{
+    Layer,
+    error::StepError,
+    key::{self, Key},
+};
+
+/// Bytes between two progress events of a download.
+const PROGRESS_STEP: u64 = 1 << 20;
+
+/// A base image for one platform, as it was resolved before the build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaseImage {
+    /// As the Dockerfile names it.
+    pub name: String,
+    /// Where its blobs are; `None`: in the local store.
+    pub origin: Option<Reference>,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its config.
+    pub config: ImageConfig,
+}
+
+impl BaseImage {
+    /// Its layers, base first.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.manifest
+            .layers
+            .iter()
+            .zip(&self.config.rootfs.diff_ids)
+            .map(|(descriptor, diff_id)| Layer {
+                descriptor: descriptor.clone(),
+                diff_id: diff_id.clone(),
+                origin: self.origin.clone(),
+            })
+            .collect()
+    }
+}
+
+/// A base image whose layers may not be on disk yet.
+pub(crate) struct LazyImage {
+    image: Arc<BaseImage>,
+    store: Store,
+    registry: Client,
+    events: Events,
+    /// The step to report the fetching as.
+    step: Option<StepId>,
+    /// Their keys are known before they are on disk, base first.
+    deltas: Vec<SnapshotKey>,
+    ready: OnceCell<()>,
+}
+
+impl std::fmt::Debug for LazyImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LazyImage({})", self.image.name)
+    }
+}
+
+impl LazyImage {
+    pub(crate) fn new(
+        image: Arc<BaseImage>,
+        store: Store,
+        registry: Client,
+        events: Events,
+        step: Option<StepId>,
+    ) -> Result<Self, StepError> {
+        let deltas = image
+            .config
+            .rootfs
+            .diff_ids
+            .iter()
+            // A layer that was built here has its delta already.
+            .map(|diff_id| match store.layers().extracted(diff_id)? {
+                Some(delta) => Ok(delta),
+                None => Ok(key::layer_delta(diff_id).into()),
+            })
+            .collect::<Result<_, StepError>>()?;
+        Ok(Self { image, store, registry, events, step, deltas, ready: OnceCell::new() })
+    }
+
+    pub(crate) fn identity(&self) -> Key {
+        key::image(&self.image.config.rootfs.diff_ids)
+    }
+
+    /// The deltas of its layers, base first.
+    pub(crate) fn deltas(&self) -> &[SnapshotKey] {
+        &self.deltas
+    }
+
+    /// Whether every delta is on disk.
+    pub(crate) fn is_here(&self) -> Result<bool, StepError> {
+        for delta in &self.deltas {
+            if self.store.snapshots().path(delta)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Fetches and unpacks what is missing, all layers at the same time, once.
+    pub(crate) async fn materialize(&self) -> Result<(), StepError> {
+        self.ready.get_or_try_init(|| self.fetch_all()).await.copied()
+    }
+
+    async fn fetch_all(&self) -> Result<(), StepError> {
+        if self.is_here()? {
+            return Ok(());
+        }
+        let started = Instant::now();
+        if let Some(step) = self.step {
+            self.events.send(Event::StepStarted { step });
+        }
+        let layers = self.image.layers().into_iter().zip(&self.deltas);
+        let result = try_join_all(layers.map(|(layer, delta)| self.fetch(layer, *delta))).await;
+        if let Some(step) = self.step {
+            let outcome = match &result {
+                Ok(_) => StepOutcome::Done,
+                Err(error) => StepOutcome::Failed { message: error.to_string() },
+            };
+            self.events.send(Event::StepFinished { step, outcome, duration: started.elapsed() });
+        }
+        result.map(|_| ())
+    }
+
+    /// One layer: blob to the store if needed, then its delta.
+    async fn fetch(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
+        // Another process, or another platform with the same layer, may be at it.
+        let _lock = lock(&self.store, delta.to_string()).await?;
+        if self.store.snapshots().path(&delta)?.is_some() {
+            return Ok(());
+        }
+        pull_blob(&self.store, &self.registry, &self.events, &self.image.name, &layer).await?;
+        self.unpack(layer, delta).await
+    }
+
+    async fn unpack(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
+        let store = self.store.clone();
+        let name = self.image.name.clone();
+        tokio::task::spawn_blocking(move || {
+            let extract = |source| StepError::Extract { image: name.clone(), source };
+            let compression = media_type::layer_compression(&layer.descriptor.media_type)
+                .unwrap_or(media_type::LayerCompression::Gzip);
+            let pending = store.snapshots().begin()?;
+            let digest = layer.descriptor.digest;
+            let blob = store.blobs().open(&digest)?.ok_or(StepError::BlobMissing { digest: digest.clone() })?;
+            let extracted = apply_layer(blob, compression, pending.delta(), &ExtractOptions::default())
+                .map_err(extract)?;
+            if extracted.diff_id != layer.diff_id {
+                return Err(StepError::DiffIdMismatch {
+                    image: name,
+                    layer: digest,
+                    expected: layer.diff_id,
+                    actual: extracted.diff_id,
+                });
+            }
+            store.snapshots().commit(pending, &delta)?;
+            Ok(store.layers().set_extracted(&layer.diff_id, &delta)?)
+        })
+        .await
+        .map_err(|panic| StepError::Panicked(panic.to_string()))?
+    }
+}
+
+/// Takes a lock of the store without blocking the runtime while somebody else holds it.
+pub(crate) async fn lock(store: &Store, name: String) -> Result<Lock, StepError> {
+    if let Some(lock) = store.try_lock(&name)? {
+        return Ok(lock);
+    }
+    let store = store.clone();
+    let waiting = tokio::task::spawn_blocking(move || store.lock(&name)).await;
+    Ok(waiting.map_err(|panic| StepError::Panicked(panic.to_string()))??)
+}
+
+/// Brings a blob of a base image into the store, if it is not there.
+pub(crate) async fn pull_blob(
+    store: &Store,
+    registry: &Client,
+    events: &Events,
+    image: &str,
+    layer: &Layer,
+) -> Result<(), StepError> {
+    let descriptor = &layer.descriptor;
+    let Some(origin) = &layer.origin else { return Ok(()) };
+    if store.blobs().contains(&descriptor.digest)? {
+        return Ok(());
+    }
+    let pull = |source| StepError::Pull { image: image.to_owned(), source };
+    let name = format!("sha256:{}", descriptor.digest.short());
+    let progress = |current: u64, done: bool| Event::Transfer {
+        name: name.clone(),
+        kind: TransferKind::Pull,
+        current,
+        total: Some(descriptor.size),
+        done,
+    };
+    let mut reader = registry.blob_reader(origin, descriptor).await.map_err(pull)?;
+    let mut writer = store.blobs().writer()?;
+    let (mut received, mut told) = (0, 0);
+    while let Some(chunk) = reader.chunk().await.map_err(pull)? {
+        writer.write_all(&chunk).map_err(StepError::io(store.root()))?;
+        received += chunk.len() as u64;
+        if received - told >= PROGRESS_STEP {
+            told = received;
+            events.send(progress(received, false));
+        }
+    }
+    writer.commit(Some(&descriptor.digest))?;
+    events.send(progress(received, true));
+    Ok(())
+}

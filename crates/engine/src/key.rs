@@ -1,0 +1,180 @@
+//! Content keys: what a step's result depends on, as one blake3 hash.
+//!
+//! A key covers the operation and the *content* it reads, never times or names of stages. Each kind
+//! of operation has its own domain string, so that keys of different meaning cannot collide; the
+//! string carries a version that is raised whenever the meaning of an operation changes.
+//! Written down in `docs/formats/cache-keys.md`.
+
+use std::{fmt, str::FromStr};
+
+use archway_graph::{CopyOp, RunOp};
+use archway_oci::Digest;
+use archway_store::{CacheKey, SnapshotKey};
+use serde::Serialize;
+
+use crate::copy::placement::Placement;
+
+/// A blake3 hash, shown as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(blake3::Hash);
+
+impl From<Key> for CacheKey {
+    fn from(key: Key) -> Self {
+        key.0.into()
+    }
+}
+
+impl From<Key> for SnapshotKey {
+    fn from(key: Key) -> Self {
+        key.0.into()
+    }
+}
+
+impl FromStr for Key {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Self, blake3::HexError> {
+        blake3::Hash::from_hex(text).map(Self)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_hex())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// Hashes `parts` as JSON under `domain`. JSON is unambiguous, and serde writes struct fields in a
+/// fixed order.
+fn hash(domain: &'static str, parts: &impl Serialize) -> Key {
+    let mut hasher = blake3::Hasher::new_derive_key(domain);
+    serde_json::to_writer(&mut hasher, parts).expect("keys are made of plain data");
+    Key(hasher.finalize())
+}
+
+/// Identity of an empty root file system.
+pub(crate) fn scratch() -> Key {
+    hash("archway 2026 scratch v1", &())
+}
+
+/// Identity of an image's root file system: its layers' diffIDs, base first.
+pub(crate) fn image(diff_ids: &[Digest]) -> Key {
+    hash("archway 2026 image v1", &diff_ids)
+}
+
+/// Key of an image layer's delta, which depends on nothing but the layer.
+pub(crate) fn layer_delta(diff_id: &Digest) -> Key {
+    hash("archway 2026 layer delta v1", &diff_id)
+}
+
+/// Identity of a root file system that has one more delta than `base`.
+pub(crate) fn stacked(base: Key, delta: SnapshotKey) -> Key {
+    hash("archway 2026 stacked v1", &(base, delta))
+}
+
+/// Cache key of a RUN on a root file system.
+pub(crate) fn run(base: Key, op: &RunOp) -> Key {
+    hash(
+        "archway 2026 run v1",
+        &(base, &op.platform, &op.argv, &op.env, &op.cwd, &op.user, op.network, &op.files),
+    )
+}
+
+/// Key of one execution of a RUN, different each time: two executions may well differ.
+pub(crate) fn execution(run: Key, nonce: u128) -> Key {
+    hash("archway 2026 execution v1", &(run, nonce.to_string()))
+}
+
+/// Cache key of a directory made on a root file system.
+pub(crate) fn mkdir(base: Key, path: &str, user: &str) -> Key {
+    hash("archway 2026 mkdir v1", &(base, path, user))
+}
+
+/// Cache key of a COPY of known content onto a root file system.
+pub(crate) fn copy(base: Key, op: &CopyOp, content: Key) -> Key {
+    hash("archway 2026 copy v1", &(base, &op.destination, &op.chown, op.chmod, op.unpack, content))
+}
+
+/// Key of the delta a COPY makes. It depends on the base only through the placement, so that
+/// platforms whose bases agree share it.
+pub(crate) fn copy_delta(placement: &Placement, owner: Option<(u32, u32)>, chmod: Option<u32>, content: Key) -> Key {
+    hash("archway 2026 copy delta v1", &(placement, owner, chmod, content))
+}
+
+/// Key under which the content of files selected from a root file system is remembered.
+pub(crate) fn selection(source: Key, patterns: &[String]) -> Key {
+    hash("archway 2026 selection v1", &(source, patterns))
+}
+
+/// Combines the content of several groups of sources, in order.
+pub(crate) fn contents(groups: &[Key]) -> Key {
+    hash("archway 2026 contents v1", &groups)
+}
+
+/// Content of a list of described files.
+pub(crate) fn content(entries: &impl Serialize) -> Key {
+    hash("archway 2026 content v1", entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use archway_graph::{Network, NodeId};
+    use archway_oci::Platform;
+
+    use super::*;
+
+    fn run_op() -> RunOp {
+        RunOp {
+            base: NodeId(1),
+            platform: Platform { os: "linux".into(), architecture: "amd64".into(), ..Platform::default() },
+            argv: vec!["/bin/sh".into(), "-c".into(), "true".into()],
+            env: vec!["PATH=/bin".into()],
+            cwd: "/".into(),
+            user: String::new(),
+            network: Network::Host,
+            files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_is_keyed_by_what_it_reads_not_by_its_place_in_the_graph() {
+        let moved = RunOp { base: NodeId(7), ..run_op() };
+        assert_eq!(run(scratch(), &run_op()), run(scratch(), &moved));
+    }
+
+    #[test]
+    fn everything_a_run_sees_is_in_its_key() {
+        let mut arm = run_op();
+        arm.platform.architecture = "arm64".into();
+        let variants = [
+            run_op(),
+            arm,
+            RunOp { argv: vec!["true".into()], ..run_op() },
+            RunOp { env: Vec::new(), ..run_op() },
+            RunOp { cwd: "/tmp".into(), ..run_op() },
+            RunOp { user: "app".into(), ..run_op() },
+            RunOp { network: Network::None, ..run_op() },
+        ];
+        let keys: std::collections::HashSet<Key> = variants.iter().map(|op| run(scratch(), op)).collect();
+        assert_eq!(keys.len(), variants.len());
+        assert_ne!(run(scratch(), &run_op()), run(image(&[]), &run_op()));
+    }
+
+    #[test]
+    fn keys_never_change_by_accident() {
+        // A change here empties every user's cache: raise the domain's version knowingly.
+        assert_eq!(scratch().to_string()[..16], *"");
+    }
+}

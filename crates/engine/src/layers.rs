@@ -1,0 +1,120 @@
+//! Deltas to layer blobs, each once, while other steps run.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use archway_layer::{LayerOptions, write_layer};
+use archway_store::{LayerRecord, SnapshotKey, Store};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+
+use crate::{Job, Layer, LayerSettings, StepError};
+
+type Making = Shared<BoxFuture<'static, Result<Layer, Arc<StepError>>>>;
+
+/// Makes layers from deltas.
+pub(crate) struct LayerMaker {
+    store: Store,
+    settings: Option<LayerSettings>,
+    clamp_mtime: Option<i64>,
+    on_layer: Arc<dyn Fn(&Layer) + Send + Sync>,
+    /// Deltas that are being made into layers, or were.
+    making: Mutex<HashMap<SnapshotKey, Making>>,
+}
+
+impl LayerMaker {
+    pub(crate) fn new(store: Store, job: &Job) -> Self {
+        Self {
+            store,
+            settings: job.layers,
+            clamp_mtime: job.source_date_epoch,
+            on_layer: job.on_layer.clone(),
+            making: Mutex::default(),
+        }
+    }
+
+    /// Begins to make the layer of `delta`, unless it has begun already or no layers are wanted.
+    pub(crate) fn start(&self, delta: &SnapshotKey) {
+        let _ = self.begin(delta);
+    }
+
+    /// The layer of `delta`; `None` if no layers are wanted.
+    pub(crate) async fn wait(&self, delta: &SnapshotKey) -> Result<Option<Layer>, StepError> {
+        let Some(making) = self.begin(delta) else { return Ok(None) };
+        match making.await {
+            Ok(layer) => Ok(Some(layer)),
+            Err(error) => Err(Arc::try_unwrap(error).unwrap_or_else(|shared| StepError::Shared(shared))),
+        }
+    }
+
+    fn begin(&self, delta: &SnapshotKey) -> Option<Making> {
+        let settings = self.settings?;
+        let mut making = self.making.lock().expect("no holder panics");
+        let entry = making.entry(*delta).or_insert_with(|| {
+            let (store, delta, on_layer) = (self.store.clone(), *delta, self.on_layer.clone());
+            let clamp_mtime = self.clamp_mtime;
+            let task = tokio::task::spawn_blocking(move || {
+                let layer = make(&store, &delta, settings, clamp_mtime)?;
+                on_layer(&layer);
+                Ok(layer)
+            });
+            async move {
+                task.await
+                    .unwrap_or_else(|panic| Err(StepError::Panicked(panic.to_string())))
+                    .map_err(Arc::new)
+            }
+            .boxed()
+            .shared()
+        });
+        Some(entry.clone())
+    }
+}
+
+/// Finds the layer of `delta` in the store, or makes it.
+fn make(
+    store: &Store,
+    delta: &SnapshotKey,
+    settings: LayerSettings,
+    clamp_mtime: Option<i64>,
+) -> Result<Layer, StepError> {
+    let format = format_id(settings, clamp_mtime);
+    if let Some(record) = store.layers().get(delta, &format)?
+        && store.blobs().contains(&record.digest)?
+    {
+        return Ok(layer(record));
+    }
+    let path = store.snapshots().path(delta)?.ok_or(StepError::DeltaMissing { key: *delta })?;
+    let mut writer = store.blobs().writer()?;
+    let options = LayerOptions { compression: settings.compression, clamp_mtime, ..LayerOptions::default() };
+    let info = write_layer(&path, &options, &mut writer).map_err(StepError::Layer)?;
+    writer.commit(Some(&info.digest))?;
+    let record =
+        LayerRecord { diff_id: info.diff_id, digest: info.digest, size: info.size, media_type: info.media_type };
+    store.layers().put(delta, &format, &record)?;
+    if clamp_mtime.is_none() {
+        // A build that starts from this image needs not unpack what is here.
+        store.layers().set_extracted(&record.diff_id, delta)?;
+    }
+    Ok(layer(record))
+}
+
+fn layer(record: LayerRecord) -> Layer {
+    Layer {
+        descriptor: record.descriptor(),
+        diff_id: record.diff_id,
+        origin: None,
+    }
+}
+
+/// Everything besides the delta that decides a layer's bytes.
+fn format_id(settings: LayerSettings, clamp_mtime: Option<i64>) -> String {
+    let compression = settings.compression.id();
+    match clamp_mtime {
+        Some(seconds) => format!("{compression}@{seconds}"),
+        None => compression.to_string(),
+    }
+}

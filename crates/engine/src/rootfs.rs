@@ -1,0 +1,76 @@
+//! A root file system as the engine handles it: a stack of deltas, not mounted until someone looks.
+
+use std::{path::PathBuf, sync::Arc};
+
+use archway_store::{SnapshotKey, Store};
+
+use crate::{
+    error::StepError,
+    image::LazyImage,
+    key::{self, Key},
+    user::{self, User, UserError},
+    view::View,
+};
+
+/// A stack of deltas. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RootFs {
+    /// Content identity; see [`key`].
+    pub identity: Key,
+    /// The deltas, bottom first.
+    deltas: Arc<[SnapshotKey]>,
+    /// The image at the bottom, whose deltas may not be on disk yet.
+    image: Option<Arc<LazyImage>>,
+}
+
+impl RootFs {
+    /// Nothing at all.
+    pub(crate) fn scratch() -> Self {
+        Self { identity: key::scratch(), deltas: Arc::new([]), image: None }
+    }
+
+    /// An image's layers.
+    pub(crate) fn of_image(image: Arc<LazyImage>) -> Self {
+        Self { identity: image.identity(), deltas: image.deltas().into(), image: Some(image) }
+    }
+
+    /// This root file system with one more delta.
+    pub(crate) fn with(&self, delta: SnapshotKey) -> Self {
+        let identity = key::stacked(self.identity, delta);
+        let deltas = self.deltas.iter().copied().chain([delta]).collect();
+        Self { identity, deltas, image: self.image.clone() }
+    }
+
+    /// Where the deltas are, bottom first; fetches and unpacks the image's layers if they are not here.
+    pub async fn materialize(&self, store: &Store) -> Result<Vec<PathBuf>, StepError> {
+        if let Some(image) = &self.image {
+            image.materialize().await?;
+        }
+        self.deltas
+            .iter()
+            .map(|key| store.snapshots().path(key)?.ok_or(StepError::DeltaMissing { key: *key }))
+            .collect()
+    }
+
+    /// A view of it.
+    pub async fn view(&self, store: &Store) -> Result<View, StepError> {
+        let deltas = self.materialize(store).await?;
+        View::open(&deltas)
+    }
+
+    /// The account a process of it runs as (`USER`, or the config's user).
+    pub async fn process_user(&self, store: &Store, text: &str) -> Result<User, StepError> {
+        let view = self.view(store).await?;
+        Ok(user::for_process(text, &|path| view.open_file(path))?)
+    }
+
+    /// The owner that `--chown` names.
+    pub(crate) async fn file_owner(&self, store: &Store, text: &str) -> Result<(u32, u32), StepError> {
+        if let Some(ids) = user::numeric(text) {
+            return Ok(ids);
+        }
+        let view = self.view(store).await?;
+        let owner: Result<_, UserError> = user::for_files(text, &|path| view.open_file(path));
+        Ok(owner?)
+    }
+}

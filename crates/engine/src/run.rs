@@ -1,0 +1,208 @@
+//! RUN: one process in the sandbox, its changes kept as a delta.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+};
+
+use archway_graph::{Network, RunOp};
+use archway_report::{Event, Stream};
+use archway_sandbox::{Exit, Interpreter, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio, User as SandboxUser};
+use jiff::Timestamp;
+use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+
+use crate::{
+    StepError, image, key,
+    log::LogTail,
+    step::{Delta, Step, StepFailure},
+    step_id,
+    user::User,
+};
+
+/// Size of one read from a process' output, and so of one log event.
+const LOG_CHUNK: usize = 16 << 10;
+/// Name that processes see for the machine.
+const HOSTNAME: &str = "archway";
+
+impl Step<'_> {
+    pub(crate) async fn run(&self, op: &RunOp) -> Result<Delta, StepFailure> {
+        let base = &self.input(op.base).rootfs;
+        let key = key::run(base.identity, op);
+        let reuse = !self.build.job.no_cache;
+        if reuse && let Some(delta) = self.cached(key)? {
+            return Ok(delta);
+        }
+        let store = &self.build.engine.store;
+        // Two builds of the same thing at the same time: the second waits and finds the result.
+        let _lock = image::lock(store, key.to_string()).await?;
+        if reuse && let Some(delta) = self.cached(key)? {
+            return Ok(delta);
+        }
+        let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
+
+        let lowers = base.materialize(store).await?;
+        let user = match op.user.as_str() {
+            "" => User::default(),
+            user => base.process_user(store, user).await?,
+        };
+        let pending = store.snapshots().begin()?;
+        let spec = Spec {
+            rootfs: SandboxRootfs {
+                lowers: lowers.into_iter().rev().collect(),
+                upper: Some(pending.delta().to_owned()),
+                work: Some(pending.work().to_owned()),
+            },
+            argv: op.argv.clone(),
+            env: environment(&op.env, &self.build.job.graph.proxy_env, &user),
+            cwd: op.cwd.clone(),
+            user: SandboxUser { uid: user.uid, gid: user.gid, additional_gids: user.groups },
+            hostname: HOSTNAME.into(),
+            network: match op.network {
+                Network::Host => archway_sandbox::Network::Host,
+                Network::None => archway_sandbox::Network::None,
+            },
+            files: op
+                .files
+                .iter()
+                .map(|file| ScriptFile { path: file.name.clone(), content: file.content.clone() })
+                .collect(),
+            interpreter: self.interpreter(op)?,
+            ..Spec::default()
+        };
+        self.process(&spec).await?;
+
+        let delta = Delta::made(key::execution(key, nonce()));
+        store.snapshots().commit(pending, &delta.key)?;
+        self.remember(key, &delta)?;
+        Ok(delta)
+    }
+
+    /// The emulator for the step's platform; `None` where this machine runs it natively.
+    fn interpreter(&self, op: &RunOp) -> Result<Option<Interpreter>, StepError> {
+        self.build.engine.sandbox.emulation().for_platform(&op.platform).map_err(StepError::Emulation)
+    }
+
+    async fn process(&self, spec: &Spec) -> Result<(), StepFailure> {
+        let tail = Arc::new(Mutex::new(LogTail::default()));
+        let (stdout, out) = pipe().map_err(StepError::io("pipe"))?;
+        let (stderr, err) = pipe().map_err(StepError::io("pipe"))?;
+        let stdio = Stdio { stdin: None, stdout: Some(stdout), stderr: Some(stderr) };
+        let mut running = self.build.engine.sandbox.run(spec, stdio).await.map_err(StepError::Sandbox)?;
+        let logs = [
+            tokio::spawn(self.forward(out, Stream::Stdout, tail.clone())),
+            tokio::spawn(self.forward(err, Stream::Stderr, tail.clone())),
+        ];
+        let exit = running.wait().await.map_err(StepError::Sandbox)?;
+        for log in logs {
+            // The pid namespace is gone, so nobody holds the other end any more.
+            log.await.map_err(|panic| StepError::Panicked(panic.to_string()))?;
+        }
+        let error = match exit {
+            Exit::Code(0) => return Ok(()),
+            Exit::Code(code) => StepError::Exit(code),
+            Exit::Signal(signal) => StepError::Signal(signal),
+        };
+        let tail = std::mem::take(&mut *tail.lock().expect("no holder panics"));
+        Err(StepFailure { error, log_tail: tail.finish() })
+    }
+
+    /// Passes a process' output on, as text.
+    fn forward(
+        &self,
+        from: OwnedFd,
+        stream: Stream,
+        tail: Arc<Mutex<LogTail>>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (events, step) = (self.build.job.events.clone(), step_id(self.node.id));
+        async move {
+            let Ok(mut reader) = pipe::Receiver::from_owned_fd(from) else { return };
+            let mut buffer = vec![0; LOG_CHUNK];
+            let mut pending = Vec::new();
+            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                pending.extend_from_slice(&buffer[..count]);
+                let text = take_text(&mut pending);
+                tail.lock().expect("no holder panics").push(&text);
+                events.send(Event::StepLog { step, stream, text });
+            }
+            if !pending.is_empty() {
+                let text = String::from_utf8_lossy(&pending).into_owned();
+                tail.lock().expect("no holder panics").push(&text);
+                events.send(Event::StepLog { step, stream, text });
+            }
+        }
+    }
+}
+
+/// Takes all text but a character cut at the end.
+fn take_text(bytes: &mut Vec<u8>) -> String {
+    let keep = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let rest = bytes.split_off(keep);
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    *bytes = rest;
+    text
+}
+
+/// The step's environment, this machine's proxy settings where the step has none of its own, and the
+/// account's HOME where the step does not set it, as in Docker.
+fn environment(env: &[String], proxy: &[String], user: &User) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let is_new = |variable: &&String| !env.iter().any(|own| name(own) == name(variable));
+    let mut env: Vec<String> = env.iter().chain(proxy.iter().filter(is_new)).cloned().collect();
+    if !env.iter().any(|variable| variable.starts_with("HOME=")) {
+        let home = user.home.as_deref().filter(|home| !home.is_empty());
+        env.push(format!("HOME={}", home.unwrap_or(if user.uid == 0 { "/root" } else { "/" })));
+    }
+    env
+}
+
+/// The write end for the process, and the read end.
+fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((write, read))
+}
+
+/// A number that no other execution has.
+fn nonce() -> u128 {
+    let time = Timestamp::now().as_nanosecond().unsigned_abs();
+    time << 32 | u128::from(std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_never_cut() {
+        let mut pending = "caf".as_bytes().to_vec();
+        let accent = "é".as_bytes();
+        pending.push(accent[0]);
+        assert_eq!(take_text(&mut pending), "caf");
+        pending.push(accent[1]);
+        assert_eq!(take_text(&mut pending), "é");
+        pending.extend([0xff, b'x']);
+        assert_eq!(take_text(&mut pending), "\u{fffd}x");
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn home_is_the_accounts_unless_it_is_set() {
+        let app = User { uid: 7, home: Some("/home/app".into()), ..User::default() };
+        assert_eq!(environment(&[], &[], &app), ["HOME=/home/app"]);
+        assert_eq!(environment(&["HOME=/x".into()], &[], &app), ["HOME=/x"]);
+        assert_eq!(environment(&[], &[], &User::default()), ["HOME=/root"]);
+        assert_eq!(environment(&[], &[], &User { uid: 7, ..User::default() }), ["HOME=/"]);
+    }
+
+    #[test]
+    fn proxies_of_this_machine_do_not_replace_the_steps_own() {
+        let own = ["HTTP_PROXY=own".to_owned(), "HOME=/".to_owned()];
+        let proxy = ["HTTP_PROXY=ours".to_owned(), "NO_PROXY=x".to_owned()];
+        let env = environment(&own, &proxy, &User::default());
+        assert_eq!(env, ["HTTP_PROXY=own", "HOME=/", "NO_PROXY=x"]);
+    }
+}

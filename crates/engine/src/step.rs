@@ -1,0 +1,161 @@
+//! One node of the graph: found in the cache, or executed.
+
+use std::{sync::Arc, time::Duration};
+
+use archway_graph::{Node, NodeId, Op};
+use archway_report::{Reason, StepOutcome};
+use archway_store::{CacheRecord, SnapshotKey, Store};
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Failure, StepError,
+    build::Build,
+    image::LazyImage,
+    key::Key,
+    rootfs::RootFs,
+    step_id,
+};
+
+/// What a node gives to those that depend on it.
+#[derive(Debug)]
+pub(crate) struct StepResult {
+    pub(crate) rootfs: RootFs,
+    /// What it added on top of its base.
+    pub(crate) delta: Option<SnapshotKey>,
+    /// When that was made.
+    pub(crate) created: Timestamp,
+}
+
+/// A node about to be executed, its inputs done.
+pub(crate) struct Step<'a> {
+    pub(crate) build: &'a Arc<Build>,
+    pub(crate) node: &'a Node,
+    pub(crate) inputs: &'a [(NodeId, Arc<StepResult>)],
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+/// A delta that was found or made.
+pub(crate) struct Delta {
+    pub(crate) key: SnapshotKey,
+    pub(crate) created: Timestamp,
+    /// Whether nothing had to be done for it.
+    pub(crate) cached: bool,
+}
+
+/// An error and the output that came before it.
+pub(crate) struct StepFailure {
+    pub(crate) error: StepError,
+    pub(crate) log_tail: Vec<String>,
+}
+
+impl<E: Into<StepError>> From<E> for StepFailure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), log_tail: Vec::new() }
+    }
+}
+
+impl Step<'_> {
+    /// The node's result. Tells the start and the end of it.
+    pub(crate) async fn execute(&self) -> Result<StepResult, Failure> {
+        match &self.node.op {
+            Op::Scratch => Ok(self.without_delta(RootFs::scratch())),
+            Op::Image(image) => {
+                let rootfs = self.image(&image.manifest).map_err(|error| Failure {
+                    node: self.node.id,
+                    error: Arc::new(error),
+                    log_tail: Vec::new(),
+                })?;
+                Ok(self.without_delta(rootfs))
+            }
+            Op::Run(op) => self.with_delta(op.base, self.run(op)).await,
+            Op::Copy(op) => self.with_delta(op.base, self.copy(op)).await,
+            Op::Mkdir(op) => self.with_delta(op.base, self.mkdir(op)).await,
+        }
+    }
+
+    fn without_delta(&self, rootfs: RootFs) -> StepResult {
+        StepResult { rootfs, delta: None, created: Timestamp::UNIX_EPOCH }
+    }
+
+    /// Nothing is fetched yet: a later step that misses the cache does that.
+    fn image(&self, manifest: &archway_oci::Digest) -> Result<RootFs, StepError> {
+        let image = LazyImage::new(
+            self.build.job.bases[manifest].clone(),
+            self.build.engine.store.clone(),
+            self.build.engine.registry.clone(),
+            self.build.job.events.clone(),
+            Some(step_id(self.node.id)),
+        )?;
+        if image.is_here()? {
+            self.build.started(self.node.id);
+            self.build.finished(self.node.id, StepOutcome::Cached, Duration::ZERO);
+        }
+        Ok(RootFs::of_image(Arc::new(image)))
+    }
+
+    async fn with_delta(
+        &self,
+        base: NodeId,
+        work: impl Future<Output = Result<Delta, StepFailure>>,
+    ) -> Result<StepResult, Failure> {
+        let started = Instant::now();
+        self.build.started(self.node.id);
+        let result = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(StepError::Cancelled.into()),
+            result = work => result,
+        };
+        let outcome = match &result {
+            Ok(delta) if delta.cached => StepOutcome::Cached,
+            Ok(_) => StepOutcome::Done,
+            Err(failure) if failure.error.reason() == Reason::Cancelled => StepOutcome::Cancelled,
+            Err(failure) => StepOutcome::Failed { message: failure.error.to_string() },
+        };
+        self.build.finished(self.node.id, outcome, started.elapsed());
+        match result {
+            Ok(delta) => Ok(StepResult {
+                rootfs: self.input(base).rootfs.with(delta.key),
+                delta: Some(delta.key),
+                created: delta.created,
+            }),
+            Err(StepFailure { error, log_tail }) => {
+                Err(Failure { node: self.node.id, error: Arc::new(error), log_tail })
+            }
+        }
+    }
+
+    /// The result of one of the node's inputs.
+    pub(crate) fn input(&self, id: NodeId) -> &StepResult {
+        let found = self.inputs.iter().find(|(input, _)| *input == id);
+        &found.expect("a node's inputs are done before it starts").1
+    }
+
+    /// What the cache has for `key`, if its delta is still there.
+    pub(crate) fn cached(&self, key: Key) -> Result<Option<Delta>, StepError> {
+        Delta::find(&self.build.engine.store, key)
+    }
+
+    /// Remembers `delta` under `key`.
+    pub(crate) fn remember(&self, key: Key, delta: &Delta) -> Result<(), StepError> {
+        let record =
+            CacheRecord { snapshot: Some(delta.key), created: delta.created, metadata: String::new() };
+        Ok(self.build.engine.store.cache().put(&key.into(), &record)?)
+    }
+}
+
+impl Delta {
+    /// A delta made now. Times of results have whole seconds, in the cache as in the image.
+    pub(crate) fn made(key: Key) -> Self {
+        let now = Timestamp::now().as_second();
+        let created = Timestamp::from_second(now).expect("the present is in range");
+        Self { key: key.into(), created, cached: false }
+    }
+
+    /// The delta that the cache has for `key`.
+    pub(crate) fn find(store: &Store, key: Key) -> Result<Option<Self>, StepError> {
+        let Some(record) = store.cache().get(&key.into())? else { return Ok(None) };
+        Ok(record.snapshot.map(|delta| Self { key: delta, created: record.created, cached: true }))
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs a prepared build to its end.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread::available_parallelism,
+};
+
+use archway_engine::{BuiltImage, Failure, Job, LayerSettings, PlatformRun};
+use archway_oci::Descriptor;
+use archway_report::{Event, Events, PlatformResult, Reason, State};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Context, Error, Prepared,
+    index::{self, BuiltIndex},
+    output::{self, Target},
+    request::{BuildRequest, Compression, OnFailure},
+    tracker::{Cause, Tracker},
+};
+
+/// What a build came to.
+#[derive(Debug)]
+pub struct BuildReport {
+    /// One for each requested platform, in request order.
+    pub platforms: Vec<PlatformResult>,
+    /// The image index, if all platforms succeeded and an output wanted one.
+    pub index: Option<Descriptor>,
+    /// Digest of the config of each platform, in request order, as far as they succeeded.
+    pub configs: Vec<Option<Descriptor>>,
+    /// Tags and files that exist now.
+    pub published: Vec<Published>,
+    /// Why the build did not reach its end.
+    pub failure: Option<BuildFailure>,
+}
+
+/// A tag or a file that exists now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Reference or path.
+    pub target: String,
+    /// What it points at, where it has a digest.
+    pub digest: Option<archway_oci::Digest>,
+}
+
+/// Why a build did not reach its end.
+#[derive(Debug)]
+pub enum BuildFailure {
+    /// A platform failed; the first that did, by its index, and its step's failure.
+    Platform {
+        /// Index into [`BuildReport::platforms`].
+        platform: usize,
+        /// Its failure.
+        failure: Failure,
+    },
+    /// A platform's image is not what was asked for.
+    Verification {
+        /// Index into [`BuildReport::platforms`].
+        platform: usize,
+        /// What is wrong.
+        findings: Vec<archway_oci::verify::Finding>,
+    },
+    /// Stopped by the caller.
+    Interrupted,
+    /// The time limit was reached.
+    TimedOut,
+    /// All platforms succeeded, but an output could not be written.
+    Output(Error),
+}
+
+/// Builds, verifies, and writes the outputs; publication of tags comes last. `interrupt` stops it.
+pub async fn build(
+    context: &Context,
+    request: &BuildRequest,
+    prepared: Prepared,
+    interrupt: CancellationToken,
+) -> Result<BuildReport, Error> {
+    let targets = output::targets(request)?;
+    context.events.send(Event::Planned { steps: prepared.steps.clone(), platforms: prepared.platforms.clone() });
+    let tracker =
+        Arc::new(Mutex::new(Tracker::new(&prepared.platforms, &prepared.steps, context.events.clone())));
+    let pushes = output::registry::LayerPushes::start(context, &targets);
+    let runs = context.engine.start(job(context, request, &prepared, &targets, &tracker, &pushes));
+    let ended = Ended::collect(runs, request, &tracker, &interrupt).await;
+
+    let mut report = BuildReport {
+        platforms: Vec::new(),
+        index: None,
+        configs: ended.images.iter().map(|image| image.as_ref().map(|i| i.config_descriptor.clone())).collect(),
+        published: Vec::new(),
+        failure: ended.failure,
+    };
+    if report.failure.is_none() {
+        let images: Vec<BuiltImage> = ended.images.into_iter().flatten().collect();
+        let publish = publish(context, request, &targets, &images, pushes);
+        let result = tokio::select! {
+            biased;
+            () = interrupt.cancelled() => Err(BuildFailure::Interrupted),
+            result = publish => result.map_err(BuildFailure::Output),
+        };
+        match result {
+            Ok((index, published)) => {
+                report.index = index.map(|index| index.descriptor);
+                report.published = published;
+            }
+            Err(failure) => report.failure = Some(failure),
+        }
+    }
+    report.platforms = tracker.lock().expect("no holder panics").results().to_vec();
+    Ok(report)
+}
+
+/// Outputs in an order in which tags move last.
+async fn publish(
+    context: &Context,
+    request: &BuildRequest,
+    targets: &[Target],
+    images: &[BuiltImage],
+    pushes: output::registry::LayerPushes,
+) -> Result<(Option<BuiltIndex>, Vec<Published>), Error> {
+    let index = match targets.iter().any(Target::needs_index) {
+        true => Some(index::assemble(images, &request.annotations)?),
+        false => None,
+    };
+    let published = output::write_all(context, targets, images, index.as_ref(), pushes).await?;
+    for one in &published {
+        context.events.send(Event::Published { target: one.target.clone(), digest: one.digest.clone() });
+    }
+    Ok((index, published))
+}
+
+fn job(
+    context: &Context,
+    request: &BuildRequest,
+    prepared: &Prepared,
+    targets: &[Target],
+    tracker: &Arc<Mutex<Tracker>>,
+    pushes: &output::registry::LayerPushes,
+) -> Job {
+    let (observer, events) = (tracker.clone(), context.events.clone());
+    let pushes = pushes.clone();
+    Job {
+        graph: prepared.graph.clone(),
+        context: prepared.context.clone(),
+        bases: prepared.bases.by_manifest.clone(),
+        no_cache: request.no_cache,
+        jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
+        layers: targets
+            .iter()
+            .any(Target::needs_layers)
+            .then(|| LayerSettings { compression: layer_compression(request.compression) }),
+        source_date_epoch: request.source_date_epoch,
+        annotations: request.annotations.clone(),
+        events: Events::new(move |event| {
+            observer.lock().expect("no holder panics").observe(&event);
+            events.send(event);
+        }),
+        on_layer: Arc::new(move |layer| pushes.layer(layer)),
+    }
+}
+
+fn layer_compression(compression: Compression) -> archway_layer::Compression {
+    match compression {
+        Compression::Gzip => archway_layer::Compression::gzip(),
+        Compression::Zstd => archway_layer::Compression::zstd(),
+        Compression::Uncompressed => archway_layer::Compression::None,
+    }
+}
+
+/// How the platforms ended.
+struct Ended {
+    /// In request order.
+    images: Vec<Option<BuiltImage>>,
+    failure: Option<BuildFailure>,
+}
+
+impl Ended {
+    /// Waits for every platform. After the first failure the policy decides about the others.
+    async fn collect(
+        runs: Vec<PlatformRun>,
+        request: &BuildRequest,
+        tracker: &Mutex<Tracker>,
+        interrupt: &CancellationToken,
+    ) -> Self {
+        let cancels: Vec<CancellationToken> = runs.iter().map(|run| run.cancel.clone()).collect();
+        let cancel_all = || cancels.iter().for_each(CancellationToken::cancel);
+        let mut ended = Self { images: runs.iter().map(|_| None).collect(), failure: None };
+        let mut pending: FuturesUnordered<_> = runs
+            .into_iter()
+            .enumerate()
+            .map(|(index, run)| async move { (index, run.result.await) })
+            .collect();
+        let limit = async {
+            match request.timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(limit);
+        loop {
+            let stopped = ended.failure.is_some();
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled(), if !stopped => {
+                    ended.failure = Some(BuildFailure::Interrupted);
+                    cancel_all();
+                }
+                () = &mut limit, if !stopped => {
+                    ended.failure = Some(BuildFailure::TimedOut);
+                    cancel_all();
+                }
+                next = pending.next() => {
+                    let Some((index, result)) = next else { return ended };
+                    ended.platform(index, result, tracker);
+                    if ended.failure.is_some() && request.on_failure == OnFailure::Abort {
+                        cancel_all();
+                    }
+                }
+            }
+        }
+    }
+
+    fn platform(&mut self, index: usize, result: Result<BuiltImage, Failure>, tracker: &Mutex<Tracker>) {
+        let mut tracker = tracker.lock().expect("no holder panics");
+        match result.map(|image| (index::verify(&image), image)) {
+            Ok((findings, image)) if findings.is_empty() => {
+                tracker.succeeded(index, image.descriptor.digest.clone(), image.size());
+                self.images[index] = Some(image);
+            }
+            Ok((findings, _)) => {
+                let message = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let reason = Reason::VerificationFailed;
+                tracker.failed(index, Cause { reason, message, log_tail: Vec::new() });
+                self.failure.get_or_insert(BuildFailure::Verification { platform: index, findings });
+            }
+            Err(failure) => {
+                let cause = self.cause(&failure);
+                tracker.failed(index, cause);
+                self.failure.get_or_insert(BuildFailure::Platform { platform: index, failure });
+            }
+        }
+    }
+
+    /// A platform that was stopped says by what.
+    fn cause(&self, failure: &Failure) -> Cause {
+        let reason = failure.error.reason();
+        let message = match (reason, &self.failure) {
+            (Reason::Cancelled, Some(BuildFailure::TimedOut)) => {
+                return Cause {
+                    reason: Reason::TimedOut,
+                    message: "the time limit was reached".into(),
+                    log_tail: Vec::new(),
+                };
+            }
+            (Reason::Cancelled, Some(BuildFailure::Interrupted)) => "interrupted".to_owned(),
+            (Reason::Cancelled, _) => "stopped because another platform failed".to_owned(),
+            _ => failure.error.to_string(),
+        };
+        Cause { reason, message, log_tail: failure.log_tail.clone() }
+    }
+}
+
+impl BuildReport {
+    /// Whether every platform succeeded and every output was written.
+    pub fn is_success(&self) -> bool {
+        self.failure.is_none() && self.platforms.iter().all(|platform| platform.state == State::Succeeded)
+    }
+}

@@ -1,0 +1,183 @@
+//! What can go wrong outside a platform's own steps.
+
+use std::{io, path::PathBuf};
+
+use archway_dockerfile::{
+    ast::{SourceText, Span},
+    diagnostic::Diagnostic,
+};
+use archway_oci::{Digest, Platform};
+
+/// A build, or another operation, could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The build context is no directory.
+    #[error("the build context `{path}` is not a directory")]
+    ContextMissing {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The Dockerfile could not be read.
+    #[error("cannot read the Dockerfile `{path}`")]
+    ReadDockerfile {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The Dockerfile says something that cannot be built.
+    #[error("{}", diagnostic.message)]
+    Dockerfile {
+        /// Its text.
+        text: SourceText,
+        /// What is wrong, where.
+        diagnostic: Box<Diagnostic>,
+    },
+    /// A `.dockerignore` file is wrong.
+    #[error("{}", diagnostic.message)]
+    DockerIgnore {
+        /// Its text.
+        text: SourceText,
+        /// What is wrong, where.
+        diagnostic: Box<Diagnostic>,
+    },
+    /// A base image could not be resolved for a platform.
+    #[error("cannot use the base image {name} for {platform}")]
+    Base {
+        /// As the Dockerfile names it.
+        name: String,
+        /// Requested platform.
+        platform: Platform,
+        /// Where the Dockerfile names it.
+        place: Box<(SourceText, Span)>,
+        /// What the Dockerfile's author may have meant instead.
+        hint: Option<String>,
+        /// Why.
+        #[source]
+        cause: Box<archway_registry::Error>,
+    },
+    /// An image or a name that is not what it should be.
+    #[error("`{name}` is not in the local store")]
+    NoSuchImage {
+        /// As given.
+        name: String,
+        /// A name that is there and looks like it.
+        nearest: Option<String>,
+    },
+    /// An image is there, but not for this platform.
+    #[error("{name} has no image for {platform}")]
+    NoSuchPlatform {
+        /// The image.
+        name: String,
+        /// Requested platform.
+        platform: Platform,
+        /// What it offers.
+        offered: Vec<Platform>,
+    },
+    /// An output cannot be made of this build.
+    #[error("{message}")]
+    Output {
+        /// What does not fit.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A file or directory could not be written.
+    #[error("cannot write `{path}`")]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory could not be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A registry refused, or could not be reached.
+    #[error("cannot {action} {target}")]
+    Registry {
+        /// `push`, `pull`, `inspect`.
+        action: &'static str,
+        /// What.
+        target: String,
+        /// Why.
+        source: Box<archway_registry::Error>,
+    },
+    /// The same failure was met by another task first.
+    #[error(transparent)]
+    Shared {
+        /// It.
+        source: std::sync::Arc<Error>,
+    },
+    /// The Docker daemon did not take the image.
+    #[error("the Docker daemon at {address} did not load the image: {message}")]
+    Daemon {
+        /// Where it was sought.
+        address: String,
+        /// What it said.
+        message: String,
+    },
+    /// A blob that the store should have is not there.
+    #[error("the blob {digest} is not in the store")]
+    BlobMissing {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// An archive of an image lacks something.
+    #[error("`{path}` has no {missing}")]
+    ArchiveIncomplete {
+        /// The archive.
+        path: PathBuf,
+        /// What was looked for.
+        missing: String,
+    },
+    /// A document is not what its media type says.
+    #[error(transparent)]
+    Document(#[from] archway_oci::json::DocumentError),
+    /// The image index cannot be put together.
+    #[error(transparent)]
+    Assemble(#[from] archway_oci::assemble::AssembleError),
+    /// An image layout.
+    #[error(transparent)]
+    Layout(#[from] archway_oci::layout::LayoutError),
+    /// The build context.
+    #[error(transparent)]
+    Source(#[from] archway_source::SourceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] archway_store::StoreError),
+    /// A step of the engine.
+    #[error(transparent)]
+    Step(#[from] archway_engine::StepError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] archway_sandbox::SandboxError),
+    /// A file system could not be written as a tar archive, or read from one.
+    #[error(transparent)]
+    Layer(#[from] archway_layer::LayerError),
+}
+
+impl Error {
+    pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Write { path, source }
+    }
+
+    pub(crate) fn read(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn registry(
+        action: &'static str,
+        target: impl ToString,
+    ) -> impl FnOnce(archway_registry::Error) -> Self {
+        let target = target.to_string();
+        move |source| Self::Registry { action, target, source: Box::new(source) }
+    }
+}

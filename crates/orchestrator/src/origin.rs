@@ -1,0 +1,306 @@
+//! Where an existing image is read from: a registry, the local store, a layout, an archive.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use archway_oci::{
+    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference,
+    json::MAX_DOCUMENT,
+    layout::Layout,
+    media_type,
+    platform::best_match,
+    reference::ImageLocation,
+};
+use archway_store::Store;
+use serde::Deserialize;
+
+use crate::{Context, Error};
+
+/// Indexes may be nested this deep.
+const MAX_DEPTH: usize = 4;
+/// More files in an archive are refused.
+const MAX_ARCHIVE_FILES: usize = 100_000;
+
+/// Where the documents and blobs of an image are.
+pub enum Origin {
+    /// A repository.
+    Registry(Reference),
+    /// The local store.
+    Store,
+    /// A directory.
+    Layout(Layout),
+    /// A tar file.
+    Archive(Archive),
+}
+
+/// An image that was found: where, and its topmost document.
+pub struct Found {
+    /// Where it is.
+    pub origin: Origin,
+    /// Describes the topmost index or manifest.
+    pub top: Descriptor,
+}
+
+impl Found {
+    /// Finds the image at `location`. A name is looked up in the local store first, unless `pull`.
+    pub async fn at(context: &Context, location: &ImageLocation, pull: bool) -> Result<Self, Error> {
+        match location {
+            ImageLocation::Registry(reference) => {
+                if !pull && let Some(image) = context.store().images().get(&reference.to_string())? {
+                    return Ok(Self { origin: Origin::Store, top: image.descriptor });
+                }
+                let registry = &context.engine.registry;
+                let fetched =
+                    registry.manifest(reference).await.map_err(Error::registry("read", reference))?;
+                Ok(Self { origin: Origin::Registry(reference.clone()), top: fetched.descriptor })
+            }
+            ImageLocation::OciLayout { dir, tag_or_digest } => {
+                let layout = Layout::open(dir)?;
+                let top = layout.find(tag_or_digest.as_ref())?;
+                Ok(Self { origin: Origin::Layout(layout), top })
+            }
+            ImageLocation::OciArchive(file) => {
+                let archive = Archive::open(file)?;
+                let top = archive.top()?;
+                Ok(Self { origin: Origin::Archive(archive), top })
+            }
+            ImageLocation::DockerArchive(file) => {
+                let mut archive = Archive::open(file)?;
+                let top = archive.docker_manifest()?;
+                Ok(Self { origin: Origin::Archive(archive), top })
+            }
+        }
+    }
+
+    /// A document below the image; its digest was checked.
+    pub async fn document(&self, context: &Context, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let missing = || Error::BlobMissing { digest: descriptor.digest.clone() };
+        match &self.origin {
+            Origin::Registry(reference) => {
+                let registry = &context.engine.registry;
+                let failed = Error::registry("read", reference);
+                if media_type::is_index(&descriptor.media_type)
+                    || media_type::is_manifest(&descriptor.media_type)
+                {
+                    let by_digest = reference.with_digest(descriptor.digest.clone());
+                    return Ok(registry.manifest(&by_digest).await.map_err(failed)?.bytes);
+                }
+                registry.blob(reference, descriptor).await.map_err(failed)
+            }
+            Origin::Store => {
+                context.store().blobs().read(&descriptor.digest, MAX_DOCUMENT)?.ok_or_else(missing)
+            }
+            Origin::Layout(layout) => Ok(layout.read_blob(descriptor)?),
+            Origin::Archive(archive) => archive.document(&descriptor.digest),
+        }
+    }
+
+    /// The manifests below the image that are for a platform, in order. A single manifest is for the
+    /// platform of its config.
+    pub async fn children(&self, context: &Context) -> Result<Vec<(Platform, Descriptor)>, Error> {
+        let mut children = Vec::new();
+        let mut pending = vec![(self.top.clone(), 0)];
+        while let Some((descriptor, depth)) = pending.pop() {
+            if media_type::is_index(&descriptor.media_type) && depth < MAX_DEPTH {
+                let index = Index::parse(&self.document(context, &descriptor).await?)?;
+                pending.extend(index.manifests.into_iter().rev().map(|child| (child, depth + 1)));
+                continue;
+            }
+            let platform = match &descriptor.platform {
+                Some(platform) if platform.is_unknown() => continue,
+                Some(platform) => platform.clone(),
+                None => self.image(context, &descriptor).await?.1.platform.normalized(),
+            };
+            children.push((platform, descriptor));
+        }
+        Ok(children)
+    }
+
+    /// The child for `platform`.
+    pub async fn child(
+        &self,
+        context: &Context,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<Descriptor, Error> {
+        let mut children = self.children(context).await?;
+        match best_match(platform, children.iter().map(|(offered, _)| offered)) {
+            Some(best) => Ok(children.swap_remove(best).1),
+            None => Err(Error::NoSuchPlatform {
+                name: name.to_owned(),
+                platform: platform.clone(),
+                offered: children.into_iter().map(|(offered, _)| offered).collect(),
+            }),
+        }
+    }
+
+    /// Manifest and config of a child.
+    pub async fn image(
+        &self,
+        context: &Context,
+        descriptor: &Descriptor,
+    ) -> Result<(Manifest, ImageConfig), Error> {
+        let manifest = Manifest::parse(&self.document(context, descriptor).await?)?;
+        let config = ImageConfig::parse(&self.document(context, &manifest.config).await?)?;
+        Ok((manifest, config))
+    }
+
+    /// Puts the layers of `manifest` into the store, where they are in files of this machine.
+    pub fn import_layers(&self, store: &Store, manifest: &Manifest) -> Result<(), Error> {
+        for layer in &manifest.layers {
+            if store.blobs().contains(&layer.digest)? {
+                continue;
+            }
+            match &self.origin {
+                Origin::Layout(layout) => {
+                    let path = layout.blob_path(&layer.digest);
+                    let file = File::open(&path).map_err(Error::read(&path))?;
+                    import(store, file, &path, &layer.digest)?;
+                }
+                Origin::Archive(archive) => {
+                    import(store, archive.blob(&layer.digest)?, &archive.path, &layer.digest)?;
+                }
+                Origin::Registry(_) | Origin::Store => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn import(store: &Store, mut from: impl Read, path: &Path, digest: &Digest) -> Result<(), Error> {
+    let mut writer = store.blobs().writer()?;
+    io::copy(&mut from, &mut writer).map_err(Error::read(path))?;
+    writer.commit(Some(digest))?;
+    Ok(())
+}
+
+/// The files of a tar, read where they are.
+pub struct Archive {
+    path: PathBuf,
+    file: File,
+    /// Offset and size by name.
+    files: BTreeMap<String, (u64, u64)>,
+    /// Documents that are not in the archive as such: a Docker archive has no manifest.
+    made: BTreeMap<Digest, Vec<u8>>,
+    /// File names of blobs that are not named by their digest.
+    named: BTreeMap<Digest, String>,
+}
+
+/// One image of `docker save`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    layers: Vec<String>,
+}
+
+impl Archive {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::read(path))?;
+        let scan = || -> io::Result<BTreeMap<String, (u64, u64)>> {
+            let mut files = BTreeMap::new();
+            for entry in tar::Archive::new(&file).entries_with_seek()? {
+                let entry = entry?;
+                if files.len() == MAX_ARCHIVE_FILES {
+                    return Err(io::ErrorKind::FileTooLarge.into());
+                }
+                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                let name = name.trim_start_matches("./").to_owned();
+                files.insert(name, (entry.raw_file_position(), entry.size()));
+            }
+            Ok(files)
+        };
+        let files = scan().map_err(Error::read(path))?;
+        Ok(Self { path: path.to_owned(), file, files, made: BTreeMap::new(), named: BTreeMap::new() })
+    }
+
+    /// The single image of an OCI archive, or the first named one.
+    fn top(&self) -> Result<Descriptor, Error> {
+        let index = Index::parse(&self.small_file("index.json")?)?;
+        index.manifests.into_iter().next().ok_or_else(|| self.missing("index.json: manifests"))
+    }
+
+    /// A manifest for the image of a Docker archive.
+    fn docker_manifest(&mut self) -> Result<Descriptor, Error> {
+        let bytes = self.small_file("manifest.json")?;
+        let images: Vec<DockerImage> = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::read(&self.path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let image = images.into_iter().next().ok_or_else(|| self.missing("manifest.json: an image"))?;
+        let config = self.describe(media_type::DOCKER_CONFIG, &image.config)?;
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for layer in &image.layers {
+            layers.push(self.describe(media_type::DOCKER_LAYER, layer)?);
+        }
+        let manifest = archway_oci::json::to_vec(&Manifest::new(config, layers));
+        let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+        self.made.insert(descriptor.digest.clone(), manifest);
+        Ok(descriptor)
+    }
+
+    fn describe(&mut self, media_type: &str, name: &str) -> Result<Descriptor, Error> {
+        let mut hasher = archway_oci::Sha256Writer::new(io::sink());
+        io::copy(&mut self.reader(name)?, &mut hasher).map_err(Error::read(&self.path))?;
+        let (digest, size, _) = hasher.finish();
+        self.named.insert(digest.clone(), name.to_owned());
+        // Docker writes layers plain, others compress them in place.
+        let mut magic = [0; 4];
+        let _ = self.reader(name)?.read(&mut magic).map_err(Error::read(&self.path))?;
+        let media_type = match magic {
+            [0x1f, 0x8b, ..] if media_type == media_type::DOCKER_LAYER => media_type::DOCKER_LAYER_GZIP,
+            [0x28, 0xb5, 0x2f, 0xfd] => media_type::DOCKER_LAYER_ZSTD,
+            _ => media_type,
+        };
+        Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    fn document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        if let Some(made) = self.made.get(digest) {
+            return Ok(made.clone());
+        }
+        let bytes = self.small_file(&self.name(digest))?;
+        if Digest::sha256(&bytes) != *digest {
+            return Err(Error::BlobMissing { digest: digest.clone() });
+        }
+        Ok(bytes)
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<impl Read + use<>, Error> {
+        self.reader(&self.name(digest))
+    }
+
+    fn name(&self, digest: &Digest) -> String {
+        let by_digest = || format!("blobs/{}/{}", digest.algorithm(), digest.hex());
+        self.named.get(digest).cloned().unwrap_or_else(by_digest)
+    }
+
+    fn small_file(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.reader(name)?.take(MAX_DOCUMENT).read_to_end(&mut bytes).map_err(Error::read(&self.path))?;
+        Ok(bytes)
+    }
+
+    fn reader(&self, name: &str) -> Result<impl Read + use<>, Error> {
+        let (offset, size) = *self.files.get(name).ok_or_else(|| self.missing(name))?;
+        // A handle of its own: readers of one archive do not share their position.
+        let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
+        let mut file = File::open(own).map_err(Error::read(&self.path))?;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::read(&self.path))?;
+        Ok(file.take(size))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::ArchiveIncomplete { path: self.path.clone(), missing: name.to_owned() }
+    }
+}
+
+/// A location as people would type it.
+pub(crate) fn describe(location: &ImageLocation) -> String {
+    match location {
+        ImageLocation::Registry(reference) => reference.familiar(),
+        other => other.to_string(),
+    }
+}

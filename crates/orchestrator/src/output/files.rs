@@ -1,0 +1,76 @@
+//! The files of the images: in directories, or in one tar.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use archway_engine::{BuiltImage, view::View};
+use archway_layer::{extract, write_tree, write_trees};
+use archway_oci::Platform;
+
+use super::archive::Sink;
+use crate::{Context, Error, build::Published, request::Destination};
+
+/// Directory of a platform where several are written: `linux_arm_v7`, as in buildx.
+fn directory_name(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}
+
+pub(crate) async fn local(
+    context: &Context,
+    directory: &Path,
+    split: bool,
+    images: &[BuiltImage],
+) -> Result<Vec<Published>, Error> {
+    for image in images {
+        let target = match split {
+            true => directory.join(directory_name(&image.platform)),
+            false => directory.to_owned(),
+        };
+        let view = image.rootfs.view(context.store()).await?;
+        tokio::task::spawn_blocking(move || copy_out(&view, &target)).await.expect("writing does not panic")?;
+    }
+    Ok(vec![Published { target: directory.display().to_string(), digest: None }])
+}
+
+/// Streams the tree through a tar into the directory: the unpacker knows how to stay inside it.
+/// Files belong to the user, as in buildx.
+fn copy_out(view: &View, target: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(target).map_err(Error::write(target))?;
+    let directory = std::fs::File::open(target).map_err(Error::write(target))?;
+    let (reader, writer) = io::pipe().map_err(Error::write(target))?;
+    std::thread::scope(|scope| {
+        let unpacking = scope.spawn(move || extract::unpack_files(reader, &directory));
+        let written = write_tree(&view.path(), None, writer);
+        let unpacked = unpacking.join().expect("unpacking does not panic");
+        // A reader that failed breaks the pipe: its error is the cause.
+        unpacked?;
+        written?;
+        Ok(())
+    })
+}
+
+pub(crate) async fn tar(
+    context: &Context,
+    destination: &Destination,
+    split: bool,
+    images: &[BuiltImage],
+) -> Result<Vec<Published>, Error> {
+    let mut views: Vec<(String, View)> = Vec::new();
+    for image in images {
+        let prefix = if split { directory_name(&image.platform) } else { String::new() };
+        views.push((prefix, image.rootfs.view(context.store()).await?));
+    }
+    let destination = destination.clone();
+    let target = tokio::task::spawn_blocking(move || {
+        let mut sink = Sink::open(&destination)?;
+        let roots: Vec<(String, PathBuf)> =
+            views.iter().map(|(prefix, view)| (prefix.clone(), view.path())).collect();
+        write_trees(&roots, None, &mut sink)?;
+        sink.finish()
+    })
+    .await
+    .expect("writing does not panic")?;
+    Ok(vec![Published { target, digest: None }])
+}

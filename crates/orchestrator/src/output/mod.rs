@@ -1,0 +1,213 @@
+//! Where a build's result goes.
+
+use std::path::PathBuf;
+
+use archway_engine::BuiltImage;
+use archway_oci::Reference;
+
+use crate::{
+    Context, Error,
+    build::Published,
+    index::BuiltIndex,
+    request::{BuildRequest, Destination, OutputSpec},
+};
+
+pub(crate) mod archive;
+mod daemon;
+mod docker;
+mod files;
+mod oci;
+pub(crate) mod registry;
+mod store;
+
+/// An output, its names complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Names in registries.
+    Registry { references: Vec<Reference>, by_digest: bool },
+    /// Names in the local store.
+    Store { references: Vec<Reference> },
+    /// An OCI image layout.
+    Oci { destination: Destination, tar: bool, references: Vec<Reference> },
+    /// A `docker load` archive of one platform.
+    Docker { destination: Destination, references: Vec<Reference> },
+    /// The files, in a directory.
+    Local { directory: PathBuf, split: bool },
+    /// The files, as a tar.
+    Tar { destination: Destination, split: bool },
+}
+
+impl Target {
+    /// Whether it holds the image index.
+    pub(crate) fn needs_index(&self) -> bool {
+        matches!(self, Self::Registry { .. } | Self::Store { .. } | Self::Oci { .. })
+    }
+
+    /// Whether it holds layers.
+    pub(crate) fn needs_layers(&self) -> bool {
+        self.needs_index() || matches!(self, Self::Docker { .. })
+    }
+
+    /// Whether others can see it move: such a target is written after all others.
+    fn is_published(&self) -> bool {
+        matches!(self, Self::Registry { .. })
+    }
+}
+
+/// The outputs of a request, and whether they fit it.
+pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
+    let with_tags = |names: &[Reference]| {
+        let mut references = request.tags.clone();
+        references.extend(names.iter().filter(|name| !request.tags.contains(name)).cloned());
+        references
+    };
+    let many = request.platforms.len() > 1;
+    let mut targets = Vec::new();
+    if request.outputs.is_empty() && !request.tags.is_empty() {
+        targets.push(Target::Store { references: request.tags.clone() });
+    }
+    for output in &request.outputs {
+        targets.push(match output {
+            OutputSpec::CacheOnly => continue,
+            OutputSpec::Image { names } => Target::Store { references: with_tags(names) },
+            OutputSpec::Registry { names, by_digest } => {
+                Target::Registry { references: with_tags(names), by_digest: *by_digest }
+            }
+            OutputSpec::Oci { destination, tar } => {
+                let (destination, tar) = (destination.clone(), *tar);
+                Target::Oci { destination, tar, references: request.tags.clone() }
+            }
+            OutputSpec::Docker { destination } => {
+                let destination = destination.clone();
+                Target::Docker { destination, references: request.tags.clone() }
+            }
+            OutputSpec::Local { directory, platform_split } => {
+                Target::Local { directory: directory.clone(), split: platform_split.unwrap_or(many) }
+            }
+            OutputSpec::Tar { destination, platform_split } => {
+                Target::Tar { destination: destination.clone(), split: platform_split.unwrap_or(many) }
+            }
+        });
+    }
+    for target in &targets {
+        check(target, many)?;
+    }
+    Ok(targets)
+}
+
+fn check(target: &Target, many: bool) -> Result<(), Error> {
+    let refuse = |message: &str, hint: &str| {
+        Err(Error::Output { message: message.to_owned(), hint: Some(hint.to_owned()) })
+    };
+    match target {
+        Target::Registry { references, .. } | Target::Store { references } if references.is_empty() => {
+            refuse("the image has no name", "add `-t NAME[:TAG]`, or `name=` to the output")
+        }
+        Target::Docker { destination: Destination::File(_) | Destination::Stdout, .. } if many => refuse(
+            "a Docker archive holds one platform",
+            "use `-o type=oci,dest=FILE` for all of them, or one `--platform`",
+        ),
+        Target::Local { split: false, .. } | Target::Tar { split: false, .. } if many => refuse(
+            "the files of several platforms would overwrite each other",
+            "leave `platform-split=false` out",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Writes every target; what others can see moves last.
+pub(crate) async fn write_all(
+    context: &Context,
+    targets: &[Target],
+    images: &[BuiltImage],
+    index: Option<&BuiltIndex>,
+    pushes: registry::LayerPushes,
+) -> Result<Vec<Published>, Error> {
+    let mut published = Vec::new();
+    for target in targets.iter().filter(|target| !target.is_published()) {
+        published.extend(write(context, target, images, index).await?);
+    }
+    let registries: Vec<&Target> = targets.iter().filter(|target| target.is_published()).collect();
+    if let (Some(index), false) = (index, registries.is_empty()) {
+        published.extend(pushes.publish(context, &registries, images, index).await?);
+    }
+    Ok(published)
+}
+
+async fn write(
+    context: &Context,
+    target: &Target,
+    images: &[BuiltImage],
+    index: Option<&BuiltIndex>,
+) -> Result<Vec<Published>, Error> {
+    match (target, index) {
+        (Target::Store { references }, Some(index)) => store::write(context, references, images, index).await,
+        (Target::Oci { destination, tar, references }, Some(index)) => {
+            oci::write(context, destination, *tar, references, images, index).await
+        }
+        (Target::Docker { destination, references }, _) => {
+            docker::write(context, destination, references, images).await
+        }
+        (Target::Local { directory, split }, _) => files::local(context, directory, *split, images).await,
+        (Target::Tar { destination, split }, _) => files::tar(context, destination, *split, images).await,
+        (Target::Registry { .. } | Target::Store { .. } | Target::Oci { .. }, _) => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::fixtures::request;
+
+    fn names(target: &Target) -> Vec<String> {
+        match target {
+            Target::Registry { references, .. } | Target::Store { references } => {
+                references.iter().map(ToString::to_string).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_tag_without_an_output_goes_to_the_local_store() {
+        let mut request = request(&["linux/amd64"]);
+        assert_eq!(targets(&request).unwrap(), []);
+        request.tags = vec!["app:1".parse().unwrap()];
+        let targets = targets(&request).unwrap();
+        assert!(matches!(targets.as_slice(), [Target::Store { .. }]));
+        assert_eq!(names(&targets[0]), ["docker.io/library/app:1"]);
+    }
+
+    #[test]
+    fn tags_and_names_are_joined_once() {
+        let mut request = request(&["linux/amd64"]);
+        request.tags = vec!["r.io/a:1".parse().unwrap(), "r.io/a:2".parse().unwrap()];
+        let names_given = vec!["r.io/a:2".parse().unwrap(), "r.io/b".parse().unwrap()];
+        request.outputs = vec![OutputSpec::Registry { names: names_given, by_digest: false }];
+        assert_eq!(names(&targets(&request).unwrap()[0]), ["r.io/a:1", "r.io/a:2", "r.io/b:latest"]);
+    }
+
+    #[test]
+    fn outputs_that_cannot_hold_several_platforms_are_refused() {
+        let refused = [
+            OutputSpec::Docker { destination: Destination::File("x".into()) },
+            OutputSpec::Local { directory: "x".into(), platform_split: Some(false) },
+            OutputSpec::Registry { names: Vec::new(), by_digest: false },
+        ];
+        for output in refused {
+            let mut request = request(&["linux/amd64", "linux/arm64"]);
+            request.outputs = vec![output.clone()];
+            assert!(matches!(targets(&request), Err(Error::Output { .. })), "{output:?}");
+        }
+    }
+
+    #[test]
+    fn files_are_split_by_platform_where_there_are_several() {
+        for (platforms, want) in [(&["linux/amd64"][..], false), (&["linux/amd64", "linux/arm64"][..], true)] {
+            let mut request = request(platforms);
+            request.outputs = vec![OutputSpec::Local { directory: "out".into(), platform_split: None }];
+            let want = Target::Local { directory: "out".into(), split: want };
+            assert_eq!(targets(&request).unwrap(), [want]);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Pushing: layers while the build runs, then children by digest, then the index, then its tags.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use archway_engine::{BuiltImage, Layer};
+use archway_oci::{Descriptor, Digest, Reference};
+use archway_registry::{Client, Pushed};
+use archway_report::{Event, Events, TransferKind};
+use archway_store::Store;
+use futures_util::{
+    FutureExt as _, StreamExt as _, TryStreamExt as _,
+    future::{BoxFuture, Shared},
+    stream,
+};
+use tokio::{runtime::Handle, task::AbortHandle};
+
+use super::Target;
+use crate::{Context, Error, build::Published, index::BuiltIndex};
+
+/// Blobs that are pushed at the same time.
+const PARALLEL: usize = 8;
+/// Bytes between two progress events.
+const PROGRESS_STEP: u64 = 1 << 20;
+
+type Pushing = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
+
+/// Pushes every blob once to every repository, beginning as soon as a layer is made.
+#[derive(Clone)]
+pub(crate) struct LayerPushes(Arc<Pushes>);
+
+struct Pushes {
+    client: Client,
+    store: Store,
+    events: Events,
+    runtime: Handle,
+    /// One reference for each repository.
+    repositories: Vec<Reference>,
+    started: Mutex<HashMap<(String, Digest), Pushing>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+impl Drop for Pushes {
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut().expect("no holder panics") {
+            task.abort();
+        }
+    }
+}
+
+impl LayerPushes {
+    /// Nothing is pushed yet. Must be called within the runtime.
+    pub(crate) fn start(context: &Context, targets: &[Target]) -> Self {
+        let mut repositories: Vec<Reference> = Vec::new();
+        for target in targets {
+            let Target::Registry { references, .. } = target else { continue };
+            for reference in references {
+                if !repositories.iter().any(|known| known.repository_name() == reference.repository_name()) {
+                    repositories.push(reference.clone());
+                }
+            }
+        }
+        Self(Arc::new(Pushes {
+            client: context.engine.registry.clone(),
+            store: context.store().clone(),
+            events: context.events.clone(),
+            runtime: Handle::current(),
+            repositories,
+            started: Mutex::default(),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// Pushes a layer that was just made, in the background. An error shows up at the publication.
+    pub(crate) fn layer(&self, layer: &Layer) {
+        for repository in &self.0.repositories {
+            drop(self.0.push(repository, &layer.descriptor, Vec::new()));
+        }
+    }
+
+    /// Everything that is missing, then the children, then the index, then the tags.
+    pub(crate) async fn publish(
+        &self,
+        context: &Context,
+        targets: &[&Target],
+        images: &[BuiltImage],
+        index: &BuiltIndex,
+    ) -> Result<Vec<Published>, Error> {
+        for repository in &self.0.repositories {
+            self.push_image(context, repository, images, index).await?;
+        }
+        let mut published = Vec::new();
+        for target in targets {
+            let Target::Registry { references, by_digest } = target else { continue };
+            for reference in references {
+                published.push(self.publish_name(reference, *by_digest, index).await?);
+            }
+        }
+        Ok(published)
+    }
+
+    /// Blobs, children and index of one repository, all by digest: no tag moves.
+    async fn push_image(
+        &self,
+        context: &Context,
+        repository: &Reference,
+        images: &[BuiltImage],
+        index: &BuiltIndex,
+    ) -> Result<(), Error> {
+        let blobs = images.iter().flat_map(|image| {
+            let config = Layer {
+                descriptor: image.config_descriptor.clone(),
+                diff_id: image.config_descriptor.digest.clone(),
+                origin: None,
+            };
+            image.layers.iter().cloned().chain([config])
+        });
+        stream::iter(blobs.map(|layer| self.push_layer(context, repository, layer)).collect::<Vec<_>>())
+            .buffer_unordered(PARALLEL)
+            .try_collect::<()>()
+            .await?;
+        let store = &self.0.store;
+        let manifests = images.iter().map(|image| async {
+            let digest = &image.descriptor.digest;
+            let bytes = store.blobs().read(digest, archway_oci::json::MAX_DOCUMENT)?;
+            let bytes = bytes.ok_or_else(|| Error::BlobMissing { digest: digest.clone() })?;
+            self.push_manifest(repository, &image.descriptor, bytes).await
+        });
+        stream::iter(manifests.collect::<Vec<_>>())
+            .buffer_unordered(PARALLEL)
+            .try_collect::<()>()
+            .await?;
+        self.push_manifest(repository, &index.descriptor, index.bytes.clone()).await
+    }
+
+    /// A layer of this build is in the store; one of a base image may be mounted, or has to be fetched.
+    async fn push_layer(&self, context: &Context, repository: &Reference, layer: Layer) -> Result<(), Error> {
+        let mut mount_from = Vec::new();
+        if let Some(origin) = &layer.origin {
+            if origin.registry == repository.registry {
+                mount_from.push(origin.repository.clone());
+            }
+            let here = self.0.store.blobs().contains(&layer.descriptor.digest)?;
+            if !here && !self.0.mounted(repository, &layer.descriptor, &mount_from).await? {
+                context.engine.fetch_blob(&context.events, &layer).await?;
+            }
+        }
+        let pushing = self.0.push(repository, &layer.descriptor, mount_from);
+        pushing.await.map_err(|error| Error::Shared { source: error })
+    }
+
+    async fn push_manifest(
+        &self,
+        repository: &Reference,
+        descriptor: &Descriptor,
+        bytes: Vec<u8>,
+    ) -> Result<(), Error> {
+        let target = Reference { tag: None, ..repository.with_digest(descriptor.digest.clone()) };
+        let pushed = self.0.client.push_manifest(&target, &descriptor.media_type, bytes.into()).await;
+        pushed.map(drop).map_err(Error::registry("push", &target))
+    }
+
+    async fn publish_name(
+        &self,
+        reference: &Reference,
+        by_digest: bool,
+        index: &BuiltIndex,
+    ) -> Result<Published, Error> {
+        let digest = Some(index.descriptor.digest.clone());
+        if by_digest {
+            return Ok(Published { target: reference.repository_name(), digest });
+        }
+        let target = Reference { digest: None, ..reference.clone() };
+        let bytes = index.bytes.clone().into();
+        let pushed = self.0.client.push_manifest(&target, &index.descriptor.media_type, bytes).await;
+        pushed.map_err(Error::registry("publish", &target))?;
+        Ok(Published { target: target.familiar(), digest })
+    }
+}
+
+impl Pushes {
+    /// Begins to push a blob that is in the store (or can be mounted), unless it has begun already.
+    fn push(self: &Arc<Self>, repository: &Reference, descriptor: &Descriptor, mount_from: Vec<String>) -> Pushing {
+        let key = (repository.repository_name(), descriptor.digest.clone());
+        let mut started = self.started.lock().expect("no holder panics");
+        if let Some(pushing) = started.get(&key) {
+            return pushing.clone();
+        }
+        let job = Blob {
+            client: self.client.clone(),
+            store: self.store.clone(),
+            events: self.events.clone(),
+            repository: repository.clone(),
+            descriptor: descriptor.clone(),
+            mount_from,
+        };
+        let task = self.runtime.spawn(job.push());
+        self.tasks.lock().expect("no holder panics").push(task.abort_handle());
+        let pushing = async move { task.await.expect("pushing does not panic").map_err(Arc::new) };
+        let pushing = pushing.boxed().shared();
+        started.insert(key, pushing.clone());
+        pushing
+    }
+
+    /// Whether the repository has the blob, or could get it from one of the others without an upload.
+    async fn mounted(
+        &self,
+        repository: &Reference,
+        descriptor: &Descriptor,
+        from: &[String],
+    ) -> Result<bool, Error> {
+        let failed = || Error::registry("push", repository);
+        if self.client.blob_exists(repository, &descriptor.digest).await.map_err(failed())? {
+            return Ok(true);
+        }
+        self.client.mount_blob(repository, &descriptor.digest, from).await.map_err(failed())
+    }
+}
+
+/// One blob for one repository.
+struct Blob {
+    client: Client,
+    store: Store,
+    events: Events,
+    repository: Reference,
+    descriptor: Descriptor,
+    mount_from: Vec<String>,
+}
+
+impl Blob {
+    async fn push(self) -> Result<(), Error> {
+        let path = self.store.blobs().path(&self.descriptor.digest)?;
+        let Some(path) = path else {
+            // It was found in the repository, or mounted into it.
+            return Ok(());
+        };
+        let name = format!("sha256:{}", self.descriptor.digest.short());
+        let (events, total) = (self.events.clone(), self.descriptor.size);
+        let tell = move |current, done| {
+            let (name, kind) = (name.clone(), TransferKind::Push);
+            events.send(Event::Transfer { name, kind, current, total: Some(total), done });
+        };
+        let progress = {
+            let (tell, told) = (tell.clone(), Mutex::new(0));
+            move |sent: u64| {
+                let mut told = told.lock().expect("no holder panics");
+                if sent - *told >= PROGRESS_STEP {
+                    *told = sent;
+                    tell(sent, false);
+                }
+            }
+        };
+        let pushed = self
+            .client
+            .push_blob(&self.repository, &self.descriptor, &path, &self.mount_from, progress)
+            .await
+            .map_err(Error::registry("push", &self.repository))?;
+        if pushed == Pushed::Uploaded {
+            tell(total, true);
+        }
+        Ok(())
+    }
+}

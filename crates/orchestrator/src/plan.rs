@@ -1,0 +1,150 @@
+//! Everything that is decided before the first step runs.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use archway_dockerfile::{
+    MAX_TEXT_BYTES,
+    ast::{Dockerfile, SourceText},
+    ignore::IgnorePatterns,
+};
+use archway_graph::{CopySource, Graph, Inputs, Lowering, Op, lower};
+use archway_oci::Platform;
+use archway_report::{PlatformPlan, Step};
+
+use crate::{Context, Error, request::BuildRequest, resolve::Bases};
+
+/// A build that is ready to run.
+pub struct Prepared {
+    /// The Dockerfile.
+    pub dockerfile: Arc<Dockerfile>,
+    /// What to do.
+    pub graph: Arc<Graph>,
+    /// The build context, if anything is copied from it.
+    pub context: Option<Arc<archway_source::Snapshot>>,
+    /// Platforms with their strategy.
+    pub platforms: Vec<PlatformPlan>,
+    /// The steps people see.
+    pub steps: Vec<Step>,
+    pub(crate) bases: Bases,
+}
+
+/// Reads the Dockerfile, resolves the base images of all platforms, lowers to a graph, and scans the
+/// build context if the graph copies from it.
+pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepared, Error> {
+    if !request.context.is_dir() {
+        return Err(Error::ContextMissing { path: request.context.clone() });
+    }
+    let path = request.dockerfile.clone().unwrap_or_else(|| request.context.join("Dockerfile"));
+    let text = read_text(&path, |source| Error::ReadDockerfile { path: path.clone(), source })?;
+    let refused = |diagnostic| Error::Dockerfile { text: text.clone(), diagnostic: Box::new(diagnostic) };
+    let dockerfile = archway_dockerfile::parse_source(text.clone());
+    let dockerfile = Arc::new(dockerfile.map_err(|error| refused(error.diagnostic()))?);
+    let (build_platform, processor) = (Platform::host(), Platform::host_processor());
+    let mut bases = Bases::default();
+    let graph = loop {
+        let inputs = Inputs {
+            dockerfile: &dockerfile,
+            platforms: &request.platforms,
+            build_platform: &build_platform,
+            processor: &processor,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            labels: &request.labels,
+            network: request.network,
+            strategies: &request.strategies,
+            bases: &bases.by_name,
+        };
+        match lower(&inputs).map_err(|error| refused(error.diagnostic()))? {
+            Lowering::Ready(graph) => break graph,
+            Lowering::Needs(requests) => bases.add(context, &text, requests, request.pull).await?,
+        }
+    };
+    let snapshot = match copies_from_context(&graph) {
+        true => Some(Arc::new(scan(request.context.clone(), &path).await?)),
+        false => None,
+    };
+    Ok(Prepared {
+        platforms: platforms(&graph),
+        steps: steps(&graph, &build_platform),
+        dockerfile,
+        graph: Arc::new(graph),
+        context: snapshot,
+        bases,
+    })
+}
+
+fn read_text(path: &Path, failed: impl Fn(io::Error) -> Error) -> Result<SourceText, Error> {
+    let size = std::fs::metadata(path).map_err(&failed)?.len();
+    if size > MAX_TEXT_BYTES as u64 {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    let text = std::fs::read_to_string(path).map_err(&failed)?;
+    Ok(SourceText::new(&path.display().to_string(), &text))
+}
+
+fn copies_from_context(graph: &Graph) -> bool {
+    let is_context = |source: &CopySource| matches!(source, CopySource::Context { .. });
+    graph.nodes.iter().any(|node| matches!(&node.op, Op::Copy(copy) if copy.sources.iter().any(is_context)))
+}
+
+/// `<Dockerfile>.dockerignore` wins over `.dockerignore`, as in BuildKit.
+async fn scan(root: PathBuf, dockerfile: &Path) -> Result<archway_source::Snapshot, Error> {
+    let mut own = dockerfile.as_os_str().to_owned();
+    own.push(".dockerignore");
+    let candidates = [PathBuf::from(own), root.join(".dockerignore")];
+    tokio::task::spawn_blocking(move || {
+        let ignore = match candidates.into_iter().find(|path| path.exists()) {
+            Some(path) => {
+                let text = read_text(&path, |source| Error::Read { path: path.clone(), source })?;
+                IgnorePatterns::parse(&text.text).map_err(|error| {
+                    let diagnostic = Box::new(error.diagnostic());
+                    Error::DockerIgnore { text, diagnostic }
+                })?
+            }
+            None => IgnorePatterns::default(),
+        };
+        Ok(archway_source::Snapshot::scan(&root, &ignore)?)
+    })
+    .await
+    .expect("scanning does not panic")
+}
+
+fn platforms(graph: &Graph) -> Vec<PlatformPlan> {
+    graph
+        .outputs
+        .iter()
+        .map(|output| PlatformPlan {
+            platform: output.platform.clone(),
+            strategy: output.strategy,
+            reason: output.reason.clone(),
+        })
+        .collect()
+}
+
+/// The steps as people see them; the engine uses the same ids.
+fn steps(graph: &Graph, build_platform: &Platform) -> Vec<Step> {
+    graph
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let label = node.label.as_ref()?;
+            Some(Step {
+                id: archway_engine::step_id(node.id),
+                platforms: node.serves.iter().map(|index| graph.outputs[*index].platform.clone()).collect(),
+                runs_on: match &node.op {
+                    Op::Image(image) => image.platform.clone(),
+                    Op::Run(run) => run.platform.clone(),
+                    Op::Scratch | Op::Copy(_) | Op::Mkdir(_) => build_platform.clone(),
+                },
+                stage: label.stage.clone(),
+                position: label.position,
+                total: label.total,
+                name: label.name.clone(),
+            })
+        })
+        .collect()
+}

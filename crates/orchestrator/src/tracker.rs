@@ -1,0 +1,206 @@
+//! The state of each platform during a build: the one place where states change.
+
+use std::collections::BTreeMap;
+
+use archway_oci::{Digest, Platform};
+use archway_report::{Event, Events, PlatformPlan, PlatformResult, Reason, State, Step, StepId, StepOutcome};
+use jiff::Timestamp;
+
+/// Follows the events of a build and keeps one [`PlatformResult`] per requested platform.
+///
+/// Illegal transitions (a late event of a platform that already failed, say) change nothing.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    results: Vec<PlatformResult>,
+    /// For each step: indexes into `results` of the platforms that need it.
+    needed_by: BTreeMap<StepId, Vec<usize>>,
+    events: Events,
+}
+
+/// Why a platform did not succeed.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    pub(crate) log_tail: Vec<String>,
+}
+
+impl Tracker {
+    /// Everything is pending.
+    pub(crate) fn new(platforms: &[PlatformPlan], steps: &[Step], events: Events) -> Self {
+        let index = |platform: &Platform| platforms.iter().position(|plan| plan.platform == *platform);
+        let needed_by = steps
+            .iter()
+            .map(|step| (step.id, step.platforms.iter().filter_map(index).collect()))
+            .collect();
+        let results = platforms.iter().map(pending).collect();
+        Self { results, needed_by, events }
+    }
+
+    /// Takes note of what a step does.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        match event {
+            Event::StepStarted { step } => self.each(*step, |tracker, index| {
+                tracker.change(index, State::Running);
+            }),
+            Event::StepFinished { step, outcome, .. } => self.each(*step, |tracker, index| match outcome {
+                StepOutcome::Cached => tracker.results[index].steps_cached += 1,
+                StepOutcome::Done => tracker.results[index].steps_run += 1,
+                StepOutcome::Failed { .. } | StepOutcome::Cancelled => {}
+            }),
+            _ => {}
+        }
+    }
+
+    /// The platform's image is complete and verified.
+    pub(crate) fn succeeded(&mut self, index: usize, digest: Digest, size: u64) {
+        // An image without a single step of its own was never seen running.
+        self.change(index, State::Running);
+        if self.change(index, State::Succeeded) {
+            self.results[index].digest = Some(digest);
+            self.results[index].size = Some(size);
+        }
+    }
+
+    /// The platform failed, or was cancelled if that is the reason.
+    pub(crate) fn failed(&mut self, index: usize, cause: Cause) {
+        let state = match (cause.reason, self.results[index].state) {
+            (Reason::Cancelled, State::Pending) => State::Skipped,
+            (Reason::Cancelled, _) => State::Cancelled,
+            _ => State::Failed,
+        };
+        if self.change(index, state) {
+            let result = &mut self.results[index];
+            result.reason = Some(cause.reason);
+            result.message = Some(cause.message);
+            result.log_tail = cause.log_tail;
+        }
+    }
+
+    /// The results so far, in request order.
+    pub(crate) fn results(&self) -> &[PlatformResult] {
+        &self.results
+    }
+
+    fn each(&mut self, step: StepId, mut act: impl FnMut(&mut Self, usize)) {
+        for index in self.needed_by.get(&step).cloned().unwrap_or_default() {
+            act(self, index);
+        }
+    }
+
+    fn change(&mut self, index: usize, next: State) -> bool {
+        let result = &mut self.results[index];
+        if !result.state.may_become(next) {
+            return false;
+        }
+        let now = Timestamp::now();
+        if next == State::Running {
+            result.started = Some(now);
+        }
+        if next.is_final() {
+            result.finished = Some(now);
+        }
+        result.state = next;
+        self.events.send(Event::PlatformState { platform: result.platform.clone(), state: next });
+        true
+    }
+}
+
+fn pending(plan: &PlatformPlan) -> PlatformResult {
+    PlatformResult {
+        platform: plan.platform.clone(),
+        state: State::Pending,
+        strategy: plan.strategy,
+        strategy_reason: plan.reason.clone(),
+        reason: None,
+        message: None,
+        started: None,
+        finished: None,
+        steps_run: 0,
+        steps_cached: 0,
+        digest: None,
+        size: None,
+        log_tail: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use archway_report::Strategy;
+
+    use super::*;
+
+    fn platform(architecture: &str) -> Platform {
+        Platform { os: "linux".into(), architecture: architecture.into(), ..Platform::default() }
+    }
+
+    fn tracker(events: Events) -> Tracker {
+        let plans = ["amd64", "arm64"].map(|architecture| PlatformPlan {
+            platform: platform(architecture),
+            strategy: Strategy::Native,
+            reason: String::new(),
+        });
+        let step = |id, platforms: &[&str]| Step {
+            id: StepId(id),
+            platforms: platforms.iter().map(|p| platform(p)).collect(),
+            runs_on: platform("amd64"),
+            stage: "0".into(),
+            position: 1,
+            total: 1,
+            name: "RUN true".into(),
+        };
+        Tracker::new(&plans, &[step(0, &["amd64", "arm64"]), step(1, &["arm64"])], events)
+    }
+
+    fn finished(step: u32, outcome: StepOutcome) -> Event {
+        Event::StepFinished { step: StepId(step), outcome, duration: Duration::ZERO }
+    }
+
+    fn cause(reason: Reason) -> Cause {
+        Cause { reason, message: "why".into(), log_tail: vec!["last line".into()] }
+    }
+
+    #[test]
+    fn a_shared_step_counts_for_each_platform_that_needs_it() {
+        let mut tracker = tracker(Events::ignored());
+        tracker.observe(&Event::StepStarted { step: StepId(0) });
+        tracker.observe(&finished(0, StepOutcome::Cached));
+        tracker.observe(&finished(1, StepOutcome::Done));
+        let counts: Vec<_> = tracker.results().iter().map(|r| (r.steps_cached, r.steps_run)).collect();
+        assert_eq!(counts, [(1, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn a_platform_that_never_ran_is_skipped_not_cancelled() {
+        let mut tracker = tracker(Events::ignored());
+        tracker.observe(&Event::StepStarted { step: StepId(1) });
+        tracker.failed(0, cause(Reason::Cancelled));
+        tracker.failed(1, cause(Reason::Cancelled));
+        let states: Vec<_> = tracker.results().iter().map(|r| r.state).collect();
+        assert_eq!(states, [State::Skipped, State::Cancelled]);
+    }
+
+    #[test]
+    fn the_first_end_is_the_end() {
+        let (sender, changes) = mpsc::channel();
+        let mut tracker = tracker(Events::new(move |event| sender.send(event).unwrap()));
+        tracker.failed(0, cause(Reason::StepFailed));
+        tracker.succeeded(0, Digest::sha256(b""), 1);
+        tracker.failed(0, cause(Reason::Cancelled));
+        let result = &tracker.results()[0];
+        assert_eq!((result.state, result.reason), (State::Failed, Some(Reason::StepFailed)));
+        assert_eq!(result.digest, None);
+        assert_eq!(changes.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn success_has_times_digest_and_size() {
+        let mut tracker = tracker(Events::ignored());
+        tracker.succeeded(1, Digest::sha256(b"x"), 42);
+        let result = &tracker.results()[1];
+        assert_eq!((result.state, result.size), (State::Succeeded, Some(42)));
+        assert!(result.started.is_some() && result.finished >= result.started);
+    }
+}
