@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Mode},
+    fs::{AtFlags, CWD, Mode, OFlags},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, fsconfig_create,
@@ -31,6 +31,9 @@ const OPTIONS_PAGE: usize = 4096;
 /// Mounts `lowers` (top first), and `upper` with its `work` directory over them, without attaching the
 /// mount anywhere: it lives as long as the returned directory, whose files can be reached with
 /// `openat2`. Read-only without an upper directory; then there must be two or more `lowers`.
+///
+/// Changes are not written to disk when the mount goes away: who needs that has to `fsync` the files,
+/// or `syncfs`.
 ///
 /// # Errors
 /// [`SandboxError::Overlay`].
@@ -58,13 +61,33 @@ pub(crate) fn one_by_one(lowers: &[&CStr], upper: Option<(&CStr, &CStr)>) -> Res
         fsconfig_set_string(&context, c"lowerdir+", *lower)?;
     }
     if let Some((upper, work)) = upper {
+        forget_volatile_use(work)?;
         fsconfig_set_string(&context, c"upperdir", upper)?;
         fsconfig_set_string(&context, c"workdir", work)?;
+        // Without it, unmounting writes the *whole* file system of the upper directory to disk.
+        // Whoever keeps the changes decides when that happens.
+        fsconfig_set_flag(&context, c"volatile")?;
     }
     fsconfig_set_flag(&context, c"userxattr")?;
     fsconfig_create(&context)?;
     let attributes = if upper.is_none() { mounts::READ_ONLY } else { MountAttrFlags::empty() };
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Removes the mark by which the kernel refuses a work directory after a volatile use. It is meant for
+/// uses after a crash of the machine; ours end with the build that makes the directories.
+fn forget_volatile_use(work: &CStr) -> Result<(), Errno> {
+    let work = rustix::fs::open(work, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for (path, flags) in
+        [(c"work/incompat/volatile/dirty", AtFlags::empty()), (c"work/incompat/volatile", AtFlags::REMOVEDIR)]
+    {
+        match rustix::fs::unlinkat(&work, path, flags) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// Mounts an overlay on kernels that take all directories in one string of less than a page: the
@@ -87,7 +110,8 @@ pub(crate) fn in_one_string(
     if let Some((upper, work)) = upper {
         rustix::fs::symlinkat(upper, scratch, c"upper")?;
         rustix::fs::symlinkat(work, scratch, c"work")?;
-        options.extend(b",upperdir=upper,workdir=work");
+        forget_volatile_use(work)?;
+        options.extend(b",upperdir=upper,workdir=work,volatile");
     }
     if options.len() >= OPTIONS_PAGE {
         return Err(Errno::TOOBIG);

@@ -4,9 +4,8 @@ use rustix::{
     io::Errno,
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
-        remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid,
-        set_thread_res_uid,
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 
@@ -38,9 +37,8 @@ pub(crate) fn limit_bounding_set() -> Result<(), Errno> {
         if DEFAULT.contains(capability) {
             continue;
         }
-        match capability_is_in_bounding_set(capability) {
-            Ok(true) => remove_capability_from_bounding_set(capability)?,
-            Ok(false) => {}
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
             // The kernel knows no more.
             Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno),

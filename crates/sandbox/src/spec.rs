@@ -47,7 +47,8 @@ pub struct Spec {
 pub struct Rootfs {
     /// Read-only directories, top first; at most [`overlay::MAX_LOWERS`](crate::overlay::MAX_LOWERS).
     pub lowers: Vec<PathBuf>,
-    /// Receives every change. Without it the root file system is read-only.
+    /// Receives every change, which is not written to disk before the caller does so (`fsync`, `syncfs`).
+    /// Without it the root file system is read-only.
     pub upper: Option<PathBuf>,
     /// The overlay's own directory, empty and on the same file system as `upper`; set exactly if
     /// `upper` is.

@@ -8,6 +8,7 @@ use fixture::{Fixture, is_root, output};
 
 /// What a process can see of its surroundings. Sections are compared one by one.
 const PROBE: &str = r#"
+exec 2>/dev/null
 echo "== identity"; id; pwd; env | sort; hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf; umask
 echo "== privileges"; grep -E '^(Cap|NoNewPrivs|Groups|Sig(Ign|Blk|Cgt))' /proc/self/status
 echo "== processes"; echo "pid $$"; ls /proc | grep -c '^[0-9]'; cut -d' ' -f5,6 /proc/1/stat

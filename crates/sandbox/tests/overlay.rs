@@ -49,6 +49,9 @@ fn changes_go_to_the_upper_directory_in_overlay_form() {
     rustix::fs::unlinkat(&root, "file-0", AtFlags::empty()).unwrap();
     rustix::fs::mkdirat(&root, "new", Mode::from_raw_mode(0o755)).unwrap();
     drop(root);
+    let again = overlay::mount_detached(&layers, Some((&upper, &work))).unwrap();
+    assert!(rustix::fs::statat(&again, "new", AtFlags::empty()).is_ok());
+    drop(again);
 
     assert!(upper.join("new").is_dir());
     let whiteout = rustix::fs::statat(CWD, upper.join("file-0"), AtFlags::SYMLINK_NOFOLLOW).unwrap();
