@@ -20,7 +20,7 @@ mod overlay;
 
 pub use archive::{Entry, EntryKind, TarWriter, Timestamp};
 pub use compress::Compression;
-pub use diff::{DiffError, LayerInfo, LayerOptions, write_layer, write_layer_with, write_tree};
+pub use diff::{DiffError, LayerInfo, LayerOptions, write_layer, write_layer_with, write_tree, write_trees};
 pub use extract::{
     ArchiveFormat, ExtractError, ExtractOptions, Extracted, Ownership, Unpacked, apply_layer, is_archive,
     unpack_archive,

@@ -13,7 +13,7 @@ use std::{
 use archway_oci::{Descriptor, Digest};
 
 use crate::{
-    archive::{TarWriter, WriteError},
+    archive::{Entry, TarWriter, WriteError},
     compress::{self, Compression, InvalidLevel, Members},
 };
 use walk::Markers;
@@ -25,7 +25,7 @@ pub struct LayerOptions {
     pub compression: Compression,
     /// Later modification times become this, in seconds since the epoch (`SOURCE_DATE_EPOCH`).
     pub clamp_mtime: Option<i64>,
-    /// How many threads compress (at most 8 are used); hashing and writing have their own.
+    /// How many threads compress (at most 4 are used); hashing and writing have their own.
     pub threads: NonZeroUsize,
 }
 
@@ -114,7 +114,7 @@ pub fn write_layer<W: Write + Send>(
     options: &LayerOptions,
     sink: W,
 ) -> Result<LayerInfo, DiffError> {
-    write_layer_with(options, sink, |layer| walk::append(delta_dir, Markers::Translate, layer))
+    write_layer_with(options, sink, |layer| walk::append(delta_dir, b"", Markers::Translate, layer))
 }
 
 /// Writes a layer of the entries that `append` appends, in that order.
@@ -153,7 +153,26 @@ where
 /// Returns the number of entries.
 pub fn write_tree<W: Write>(root: &Path, clamp_mtime: Option<i64>, sink: W) -> Result<u64, DiffError> {
     let mut tar = TarWriter::new(sink, clamp_mtime);
-    walk::append(root, Markers::Literal, &mut tar)?;
+    walk::append(root, b"", Markers::Literal, &mut tar)?;
+    let entries = tar.entries();
+    tar.finish()?.flush().map_err(|source| DiffError::Sink { source })?;
+    Ok(entries)
+}
+
+/// Writes several root file systems to `sink` as one plain tar, each below the directory named beside
+/// it. Otherwise like [`write_tree`].
+pub fn write_trees<W: Write>(
+    roots: &[(String, PathBuf)],
+    clamp_mtime: Option<i64>,
+    sink: W,
+) -> Result<u64, DiffError> {
+    let mut tar = TarWriter::new(sink, clamp_mtime);
+    for (name, root) in roots {
+        if !name.is_empty() {
+            tar.append(&Entry::directory(name.as_bytes(), 0o755), io::empty())?;
+        }
+        walk::append(root, name.as_bytes(), Markers::Literal, &mut tar)?;
+    }
     let entries = tar.entries();
     tar.finish()?.flush().map_err(|source| DiffError::Sink { source })?;
     Ok(entries)

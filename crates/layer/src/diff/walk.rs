@@ -42,9 +42,11 @@ pub(super) enum Markers {
     Literal,
 }
 
-/// Appends everything below `root` to `tar`; `root` itself is no entry.
+/// Appends everything below `root` to `tar`, below `prefix` if that is not empty; `root` itself is no
+/// entry.
 pub(super) fn append<S: Sink>(
     root: &Path,
+    prefix: &[u8],
     markers: Markers,
     tar: &mut TarWriter<S>,
 ) -> Result<(), DiffError> {
@@ -54,12 +56,21 @@ pub(super) fn append<S: Sink>(
         path: root.to_owned(),
         source: errno.into(),
     })?;
-    let mut walk = Walk { root: fd, markers, tar, first_links: HashMap::new(), xattr_buffer: Vec::new() };
+    let mut walk = Walk {
+        root: fd,
+        prefix: prefix.to_vec(),
+        markers,
+        tar,
+        first_links: HashMap::new(),
+        xattr_buffer: Vec::new(),
+    };
     walk.tree()
 }
 
 struct Walk<'a, S> {
     root: OwnedFd,
+    /// Where the tree stands in the archive.
+    prefix: Vec<u8>,
     markers: Markers,
     tar: &'a mut TarWriter<S>,
     /// Path of the first entry of each file that has several names, by device and inode.
@@ -239,7 +250,14 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     fn append_entry(&mut self, entry: &Entry, data: impl io::Read) -> Result<(), DiffError> {
-        Ok(self.tar.append(entry, data)?)
+        if self.prefix.is_empty() {
+            return Ok(self.tar.append(entry, data)?);
+        }
+        let mut moved = Entry { path: join(&self.prefix, &entry.path), ..entry.clone() };
+        if let EntryKind::Hardlink { target } = &mut moved.kind {
+            *target = join(&self.prefix, target);
+        }
+        Ok(self.tar.append(&moved, data)?)
     }
 
     /// Opens a directory by its path from the root, through no symbolic link.
