@@ -1,4 +1,9 @@
-//! Run one process in an isolated root filesystem.
+//! Run one process in an isolated root file system.
+//!
+//! [`Sandbox::start`] forks a helper process early; [`Sandbox::run`] has it start processes described
+//! by a [`Spec`]. [`rootless`] lets an ordinary user do so, [`emulation`] runs programs of other
+//! architectures, [`overlay`] gives the caller the same view of layers that a process has. The README
+//! shows how the parts work together.
 
 mod child;
 mod devices;

@@ -11,7 +11,7 @@ const PROBE: &str = r#"
 exec 2>/dev/null
 echo "== identity"; id; pwd; env | sort; hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf; umask
 echo "== privileges"; grep -E '^(Cap|NoNewPrivs|Groups|Sig(Ign|Blk|Cgt))' /proc/self/status
-echo "== processes"; echo "pid $$"; ls /proc | grep -c '^[0-9]'; cut -d' ' -f5,6 /proc/1/stat
+echo "== processes"; echo "pid $$"; ls -d /proc/[0-9]* | head -1; cut -d' ' -f5,6 /proc/1/stat
 echo "== devices"; ls -l /dev | awk '{print $1, $3, $4, $5, $6 == "->" ? "" : ""}' | tail -n +2 | sort | uniq -c
 for name in /dev/*; do stat -c '%n %F %a %u:%g %t:%T %N' "$name"; done
 echo "== mounts"; awk '{print $2, $3, $4}' /proc/mounts | grep -v '^/ ' | sort

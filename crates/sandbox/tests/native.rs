@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::{PermissionsExt as _, symlink},
+    process::Command,
 };
 
 use archway_sandbox::{
@@ -289,4 +290,35 @@ async fn many_processes_run_at_the_same_time() {
     for (number, running) in running.iter_mut().enumerate() {
         assert_eq!(running.wait().await.unwrap(), Exit::Code(number as i32));
     }
+}
+
+/// Set in the program that is killed in the test below.
+const VICTIM: &str = "ARCHWAY_SANDBOX_VICTIM";
+
+#[tokio::test]
+async fn nothing_outlives_a_killed_program() {
+    if !is_root() {
+        return;
+    }
+    if std::env::var_os(VICTIM).is_some() {
+        let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+        let spec = fixture.shell("echo ready; sleep 1000");
+        let mut running = sandbox.run(&spec, Stdio::inherit().unwrap()).await.unwrap();
+        running.wait().await.unwrap();
+        return;
+    }
+    // Its temporary files are in here, because it does not get to remove them.
+    let directory = tempfile::tempdir().unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "nothing_outlives_a_killed_program", "--nocapture"])
+        .env(VICTIM, "1")
+        .env("TMPDIR", directory.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "ready"));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_eq!(lines.count(), 0, "ends when nobody holds the pipe");
 }
