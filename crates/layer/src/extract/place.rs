@@ -197,7 +197,10 @@ impl Extraction {
                 file.write_all_at(&self.chunk[..count], segment.offset + done).map_err(write)?;
                 done += count as u64;
             }
-            end = segment.offset + segment.length;
+            // GNU tar ends a map with an empty segment, which makes no file longer.
+            if done > 0 {
+                end = segment.offset + done;
+            }
         }
         if end < size { file.set_len(size).map_err(write) } else { Ok(()) }
     }

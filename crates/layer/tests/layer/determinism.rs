@@ -101,13 +101,29 @@ fn golden_digests() {
     }
 }
 
-const DIFF_ID: &str = "DIFFID";
+const DIFF_ID: &str = "sha256:1ebc5c5d9360cc5b36c82bcdba3185f5df507e6f2955265b9c3cd8b730d3e541";
 const GOLDEN: [(Compression, &str, &str); 5] = [
     (Compression::None, DIFF_ID, DIFF_ID),
-    (Compression::Gzip { level: 1 }, DIFF_ID, "G1"),
-    (Compression::Gzip { level: 4 }, DIFF_ID, "G4"),
-    (Compression::Gzip { level: 9 }, DIFF_ID, "G9"),
-    (Compression::Zstd { level: 3 }, DIFF_ID, "Z3"),
+    (
+        Compression::Gzip { level: 1 },
+        DIFF_ID,
+        "sha256:06c696fec838b066b1c537e25a0dc24ce00efb63626810cb01a1d63457fc244f",
+    ),
+    (
+        Compression::Gzip { level: 4 },
+        DIFF_ID,
+        "sha256:a9220f31d54905e6678c2b27e7ece79d3ed6fa84166b90a66483cccc39b44832",
+    ),
+    (
+        Compression::Gzip { level: 9 },
+        DIFF_ID,
+        "sha256:494dda5268615270c0fccb079f8df25887c88a0572e40c1addc66cad43f3595d",
+    ),
+    (
+        Compression::Zstd { level: 3 },
+        DIFF_ID,
+        "sha256:0c4768b3dfc889244d30cd93ac145602fa40d3cd856209ba98e5cedb3dcfb8d8",
+    ),
 ];
 
 #[test]

@@ -396,7 +396,8 @@ fn a_stream_cut_anywhere_is_an_error_or_ends_between_entries() {
     let whole =
         archive(&[directory("d"), file("d/f", &"x".repeat(700)), pax(&[("uid", b"0")]), file("g", "y")]);
     let ends = [0, 512, 512 + 512 + 1024, 512 + 1536 + 1024 + 1024];
-    for length in 0..whole.len() {
+    let around_blocks = (0..whole.len()).filter(|length| matches!(length % 512, 0 | 1 | 300 | 511));
+    for length in around_blocks {
         let result = Scene::new().apply(&whole[..length]);
         let at_an_end = ends.contains(&length) || length >= whole.len() - 1024 && length % 512 == 0;
         let at_an_extension = length == 512 + 1536 + 1024;
