@@ -4,6 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use archway_engine::Engine;
+use archway_layer::extract::Ownership;
 use archway_orchestrator::Context;
 use archway_registry::{Client, ClientOptions, Keychain};
 use archway_report::{Event, Events};
@@ -33,7 +34,11 @@ impl Session {
         let runtime = runtime();
         let store = Store::open(root)?;
         let registry = client(registries);
-        Ok(Self { runtime, engine: Engine { store, registry, sandbox }, identity })
+        let ownership = match identity {
+            Identity::Root | Identity::Mapped => Ownership::Keep,
+            Identity::SingleId { .. } => Ownership::Squash,
+        };
+        Ok(Self { runtime, engine: Engine { store, registry, sandbox, ownership }, identity })
     }
 
     /// The context for operations that report to `events`.

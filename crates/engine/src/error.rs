@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use archway_graph::NodeId;
+use archway_layer::{DiffError, extract::ExtractError};
 use archway_report::Reason;
 
 use crate::{copy::placement::PlacementError, user::UserError};
@@ -54,7 +55,7 @@ pub enum StepError {
         /// Its name in the context.
         name: String,
         /// Why.
-        source: archway_layer::LayerError,
+        source: ExtractError,
     },
     /// A base image's blob could not be fetched.
     #[error("cannot pull {image}")]
@@ -70,7 +71,15 @@ pub enum StepError {
         /// The image.
         image: String,
         /// Why.
-        source: archway_layer::LayerError,
+        source: ExtractError,
+    },
+    /// A layer of a base image hides everything below it, which an overlay cannot do.
+    #[error("layer {layer} of {image} hides all layers below it, which is not supported")]
+    OpaqueRoot {
+        /// The image.
+        image: String,
+        /// Digest of the blob.
+        layer: archway_oci::Digest,
     },
     /// A layer of a base image is not what the image's config says.
     #[error("layer {layer} of {image} has diffID {actual}, its config says {expected}")]
@@ -92,7 +101,7 @@ pub enum StepError {
     Sandbox(archway_sandbox::SandboxError),
     /// A layer could not be made.
     #[error("cannot make a layer")]
-    Layer(#[source] archway_layer::LayerError),
+    Layer(#[source] DiffError),
     /// A delta disappeared while the build ran.
     #[error("the delta {key} is no longer in the store")]
     DeltaMissing {
@@ -133,7 +142,10 @@ impl StepError {
             Self::Source(archway_source::SourceError::SourceChanged { .. }) => Reason::SourceChanged,
             Self::Source(_) | Self::MissingInRootFs { .. } => Reason::SourceMissing,
             Self::Placement(_) | Self::Archive { .. } => Reason::StepFailed,
-            Self::Pull { .. } | Self::Extract { .. } | Self::DiffIdMismatch { .. } => Reason::ImagePullFailed,
+            Self::Pull { .. }
+            | Self::Extract { .. }
+            | Self::OpaqueRoot { .. }
+            | Self::DiffIdMismatch { .. } => Reason::ImagePullFailed,
             Self::Emulation(_) => Reason::EmulationUnavailable,
             Self::Sandbox(error) if error.is_program_missing() => Reason::StepFailed,
             Self::Shared(error) => error.reason(),

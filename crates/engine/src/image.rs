@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use archway_layer::extract::{ExtractOptions, apply_layer};
+use archway_layer::extract::{ExtractOptions, Ownership, apply_layer};
 use archway_oci::{ImageConfig, Manifest, Reference, media_type};
 use archway_registry::Client;
 use archway_report::{Event, Events, StepId, StepOutcome, TransferKind};
@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
-    Layer,
+    Engine, Layer,
     error::StepError,
     key::{self, Key},
 };
@@ -53,6 +53,7 @@ pub(crate) struct LazyImage {
     image: Arc<BaseImage>,
     store: Store,
     registry: Client,
+    ownership: Ownership,
     events: Events,
     /// The step to report the fetching as.
     step: Option<StepId>,
@@ -69,12 +70,12 @@ impl std::fmt::Debug for LazyImage {
 
 impl LazyImage {
     pub(crate) fn new(
+        engine: &Engine,
         image: Arc<BaseImage>,
-        store: Store,
-        registry: Client,
         events: Events,
         step: Option<StepId>,
     ) -> Result<Self, StepError> {
+        let (store, registry, ownership) = (engine.store.clone(), engine.registry.clone(), engine.ownership);
         let deltas = image
             .config
             .rootfs
@@ -86,7 +87,7 @@ impl LazyImage {
                 None => Ok(key::layer_delta(diff_id).into()),
             })
             .collect::<Result<_, StepError>>()?;
-        Ok(Self { image, store, registry, events, step, deltas, ready: OnceCell::new() })
+        Ok(Self { image, store, registry, ownership, events, step, deltas, ready: OnceCell::new() })
     }
 
     pub(crate) fn identity(&self) -> Key {
@@ -147,6 +148,7 @@ impl LazyImage {
     async fn unpack(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
         let store = self.store.clone();
         let name = self.image.name.clone();
+        let options = ExtractOptions { ownership: self.ownership, ..ExtractOptions::default() };
         tokio::task::spawn_blocking(move || {
             let extract = |source| StepError::Extract { image: name.clone(), source };
             let compression = media_type::layer_compression(&layer.descriptor.media_type)
@@ -154,8 +156,11 @@ impl LazyImage {
             let pending = store.snapshots().begin()?;
             let digest = layer.descriptor.digest;
             let blob = store.blobs().open(&digest)?.ok_or(StepError::BlobMissing { digest: digest.clone() })?;
-            let extracted = apply_layer(blob, compression, pending.delta(), &ExtractOptions::default())
+            let extracted = apply_layer(blob, compression, pending.delta(), &options)
                 .map_err(extract)?;
+            if extracted.opaque_root {
+                return Err(StepError::OpaqueRoot { image: name, layer: digest });
+            }
             if extracted.diff_id != layer.diff_id {
                 return Err(StepError::DiffIdMismatch {
                     image: name,

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use archway_layer::{LayerOptions, write_layer};
+use archway_layer::{Compression, LayerOptions, write_layer};
 use archway_store::{LayerRecord, SnapshotKey, Store};
 use futures_util::{
     FutureExt as _,
@@ -93,7 +93,7 @@ fn make(
     let info = write_layer(&path, &options, &mut writer).map_err(StepError::Layer)?;
     writer.commit(Some(&info.digest))?;
     let record =
-        LayerRecord { diff_id: info.diff_id, digest: info.digest, size: info.size, media_type: info.media_type };
+        LayerRecord { diff_id: info.diff_id, digest: info.digest, size: info.size, media_type: info.media_type.to_owned() };
     store.layers().put(delta, &format, &record)?;
     if clamp_mtime.is_none() {
         // A build that starts from this image needs not unpack what is here.
@@ -112,9 +112,13 @@ fn layer(record: LayerRecord) -> Layer {
 
 /// Everything besides the delta that decides a layer's bytes.
 fn format_id(settings: LayerSettings, clamp_mtime: Option<i64>) -> String {
-    let compression = settings.compression.id();
+    let compression = match settings.compression {
+        Compression::None => "tar".to_owned(),
+        Compression::Gzip { level } => format!("gzip-{level}"),
+        Compression::Zstd { level } => format!("zstd-{level}"),
+    };
     match clamp_mtime {
         Some(seconds) => format!("{compression}@{seconds}"),
-        None => compression.to_string(),
+        None => compression,
     }
 }

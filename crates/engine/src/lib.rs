@@ -19,7 +19,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use archway_graph::{Graph, NodeId};
-use archway_layer::Compression;
+use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 use archway_registry::Client;
 use archway_report::{Events, StepId};
@@ -58,13 +58,14 @@ pub struct Engine {
     pub registry: Client,
     /// Where processes run.
     pub sandbox: Arc<Sandbox>,
+    /// Who owns the files of base images: `Squash` where this process has a single user id.
+    pub ownership: Ownership,
 }
 
 impl Engine {
     /// The root file system of an image, for running it. Its layers are fetched when it is mounted.
     pub fn rootfs(&self, image: Arc<BaseImage>, events: &Events) -> Result<RootFs, StepError> {
-        let (store, registry) = (self.store.clone(), self.registry.clone());
-        let lazy = image::LazyImage::new(image, store, registry, events.clone(), None)?;
+        let lazy = image::LazyImage::new(self, image, events.clone(), None)?;
         Ok(RootFs::of_image(Arc::new(lazy)))
     }
 

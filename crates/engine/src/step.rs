@@ -82,9 +82,8 @@ impl Step<'_> {
     /// Nothing is fetched yet: a later step that misses the cache does that.
     fn image(&self, manifest: &archway_oci::Digest) -> Result<RootFs, StepError> {
         let image = LazyImage::new(
+            &self.build.engine,
             self.build.job.bases[manifest].clone(),
-            self.build.engine.store.clone(),
-            self.build.engine.registry.clone(),
             self.build.job.events.clone(),
             Some(step_id(self.node.id)),
         )?;

@@ -157,9 +157,12 @@ pub enum Error {
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] archway_sandbox::SandboxError),
-    /// A file system could not be written as a tar archive, or read from one.
+    /// A file system could not be read or written as a tar archive.
     #[error(transparent)]
-    Layer(#[from] archway_layer::LayerError),
+    WriteFiles(#[from] archway_layer::DiffError),
+    /// Files could not be written to a directory.
+    #[error(transparent)]
+    UnpackFiles(#[from] archway_layer::extract::ExtractError),
 }
 
 impl Error {

@@ -70,7 +70,7 @@ pub(crate) struct Entry {
 }
 
 /// A file that is being read. What was read counts only once [`Reading::finish`] has succeeded.
-pub(crate) trait Reading: Read {
+pub(crate) trait Reading: Read + Send {
     /// Says whether the file is still what it was when its content was hashed.
     fn finish(self: Box<Self>) -> Result<(), StepError>;
 }

@@ -4,10 +4,10 @@
 //! cache. On a miss the base is asked where things go ([`placement`]), which gives a second key that
 //! no longer mentions the base: platforms whose bases agree share the delta, and with it the layer.
 
-use std::{io::Read as _, sync::Arc};
+use std::{os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
 
 use archway_graph::{CopyOp, CopySource, InlineFile, NodeId};
-use archway_layer::extract;
+use archway_layer::extract::{self, ExtractOptions, Ownership};
 use archway_store::CacheRecord;
 use jiff::Timestamp;
 
@@ -185,10 +185,7 @@ fn split_archives(items: Vec<SourceItem>) -> Result<(Vec<SourceItem>, Vec<Source
     for item in items {
         let archive = match item.entries.as_slice() {
             [entry] if matches!(entry.kind, EntryKind::File { .. }) => {
-                let mut start = Vec::new();
-                let read = item.open.open(entry)?.take(extract::MAGIC_LENGTH).read_to_end(&mut start);
-                read.map_err(StepError::io(item.open.path(entry)))?;
-                extract::is_archive(&start)
+                extract::is_archive(item.open.open(entry)?)
             }
             _ => false,
         };
@@ -201,8 +198,13 @@ fn unpack(archive: &SourceItem, root: &View, destination: &str, owner: Option<Ow
     let entry = &archive.entries[0];
     let mut file = archive.open.open(entry)?;
     let directory = root.make_directories(destination).map_err(StepError::io(destination))?;
-    let options = extract::UnpackOptions { owner: owner.map(|owner| (owner.uid, owner.gid)) };
-    extract::unpack_archive(&mut file, &directory, &options)
+    let ownership = match owner {
+        Some(Owner { uid, gid }) => Ownership::Set { uid, gid },
+        None => Ownership::Keep,
+    };
+    let options = ExtractOptions { ownership, ..ExtractOptions::default() };
+    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    extract::unpack_archive(&mut file, &path, &options)
         .map_err(|source| StepError::Archive { name: archive.name.clone(), source })?;
     file.finish()
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use archway_engine::{BuiltImage, view::View};
-use archway_layer::{extract, write_tree, write_trees};
+use archway_layer::{
+    extract::{self, ExtractOptions, Ownership},
+    write_tree, write_trees,
+};
 use archway_oci::Platform;
 
 use super::archive::Sink;
@@ -38,10 +41,10 @@ pub(crate) async fn local(
 /// Files belong to the user, as in buildx.
 fn copy_out(view: &View, target: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(target).map_err(Error::write(target))?;
-    let directory = std::fs::File::open(target).map_err(Error::write(target))?;
+    let options = ExtractOptions { ownership: Ownership::Squash, ..ExtractOptions::default() };
     let (reader, writer) = io::pipe().map_err(Error::write(target))?;
     std::thread::scope(|scope| {
-        let unpacking = scope.spawn(move || extract::unpack_files(reader, &directory));
+        let unpacking = scope.spawn(move || extract::unpack_archive(reader, target, &options));
         let written = write_tree(&view.path(), None, writer);
         let unpacked = unpacking.join().expect("unpacking does not panic");
         // A reader that failed breaks the pipe: its error is the cause.
