@@ -117,10 +117,10 @@ impl Helper<'_> {
     fn poll(&self) -> Result<Ready, Errno> {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
         for run in &self.runs {
-            // A killed process has nobody to listen to any more.
-            let wanted = if run.killed { PollFlags::empty() } else { PollFlags::IN };
             fds.push(PollFd::new(&run.process, PollFlags::IN));
-            fds.push(PollFd::new(&run.replies, wanted));
+            // The socket of a killed process would stay ready until the process is gone.
+            let replies = if run.killed { &run.process } else { &run.replies };
+            fds.push(PollFd::new(replies, PollFlags::IN));
             let report = run.report.as_ref().map_or(&run.process, |report| report);
             fds.push(PollFd::new(report, PollFlags::IN));
         }
@@ -146,8 +146,9 @@ impl Helper<'_> {
         let request = match Request::receive(self.control.as_fd()) {
             Ok(Some(request)) => request,
             Ok(None) => return false,
-            // Nobody to tell: the reply socket is closed, which the other side understands.
-            Err(_) => return true,
+            // Too many open files. The reply socket is closed, which the other side understands.
+            Err(Errno::BADMSG) => return true,
+            Err(_) => return false,
         };
         let Request { plan, replies, streams } = request;
         match self.start(&plan, &streams) {
