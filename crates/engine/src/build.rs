@@ -13,10 +13,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BuiltImage, Engine, Failure, Job, Layer, PlatformRun, StepError, assemble,
+    Built, BuiltImage, Engine, Failure, Job, Layer, PlatformRun, StepError, assemble,
     assemble::MadeLayer,
     layers::LayerMaker,
-    rootfs::RootFs,
     step::{Step, StepResult},
     step_id,
 };
@@ -109,7 +108,7 @@ fn spawn_node(
 }
 
 /// Waits for a platform's node and puts its image together.
-async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<BuiltImage, Failure> {
+async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<Built, Failure> {
     let output = &build.job.graph.outputs[index];
     let result = ends[output.node.0 as usize].clone().await?;
     let failure = |error| Failure { node: output.node, error: Arc::new(error), log_tail: Vec::new() };
@@ -123,20 +122,20 @@ async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<B
             made.push(MadeLayer { layer, created: step.created });
         }
     }
-    store_image(&build, output, result.rootfs.clone(), made).await.map_err(failure)
+    let image = match build.job.layers {
+        Some(_) => Some(store_image(&build, output, made).await.map_err(failure)?),
+        None => None,
+    };
+    Ok(Built { platform: output.platform.clone(), rootfs: result.rootfs.clone(), image })
 }
 
 async fn store_image(
     build: &Arc<Build>,
     output: &Output,
-    rootfs: RootFs,
     made: Vec<MadeLayer>,
 ) -> Result<BuiltImage, StepError> {
     let base = build.base_of(output);
-    let base_layers: Vec<Layer> = match (&base, build.job.layers) {
-        (Some(base), Some(_)) => base.layers(),
-        _ => Vec::new(),
-    };
+    let base_layers: Vec<Layer> = base.as_ref().map(|base| base.layers()).unwrap_or_default();
     let epoch = build.job.source_date_epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let documents = assemble::documents(
         output,
@@ -159,7 +158,6 @@ async fn store_image(
     descriptor.platform = Some(documents.config.platform.clone());
     Ok(BuiltImage {
         platform: output.platform.clone(),
-        rootfs,
         layers: documents.layers,
         config: documents.config,
         config_descriptor: documents.manifest.config.clone(),

@@ -113,7 +113,7 @@ pub struct PlatformRun {
     /// The platform.
     pub platform: Platform,
     /// Its end. Dropping the future does not stop the platform's steps; `cancel` does.
-    pub result: BoxFuture<'static, Result<BuiltImage, Failure>>,
+    pub result: BoxFuture<'static, Result<Built, Failure>>,
     /// Stops the steps that no other platform needs.
     pub cancel: CancellationToken,
 }
@@ -129,14 +129,23 @@ pub struct Layer {
     pub origin: Option<Reference>,
 }
 
+/// What became of one platform.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Requested platform.
+    pub platform: Platform,
+    /// Its root file system.
+    pub rootfs: RootFs,
+    /// Its image; `None` if the job makes no layers.
+    pub image: Option<BuiltImage>,
+}
+
 /// The image of one platform. Config and manifest blobs are in the store; so are layers without an origin.
 #[derive(Debug, Clone)]
 pub struct BuiltImage {
     /// Requested platform.
     pub platform: Platform,
-    /// Its root file system.
-    pub rootfs: RootFs,
-    /// Layers, base first. Empty if the job makes no layers.
+    /// Layers, base first.
     pub layers: Vec<Layer>,
     /// The config.
     pub config: ImageConfig,

@@ -5,7 +5,7 @@ use std::{
     thread::available_parallelism,
 };
 
-use archway_engine::{BuiltImage, Failure, Job, LayerSettings, PlatformRun};
+use archway_engine::{Built, BuiltImage, Failure, Job, LayerSettings, PlatformRun};
 use archway_oci::Descriptor;
 use archway_report::{Event, Events, PlatformResult, Reason, State};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -86,13 +86,13 @@ pub async fn build(
     let mut report = BuildReport {
         platforms: Vec::new(),
         index: None,
-        configs: ended.images.iter().map(|image| image.as_ref().map(|i| i.config_descriptor.clone())).collect(),
+        configs: ended.platforms.iter().map(|built| Some(built.as_ref()?.image.as_ref()?.config_descriptor.clone())).collect(),
         published: Vec::new(),
         failure: ended.failure,
     };
     if report.failure.is_none() {
-        let images: Vec<BuiltImage> = ended.images.into_iter().flatten().collect();
-        let publish = publish(context, request, &targets, &images, pushes);
+        let platforms: Vec<Built> = ended.platforms.into_iter().flatten().collect();
+        let publish = publish(context, request, &targets, &platforms, pushes);
         let result = tokio::select! {
             biased;
             () = interrupt.cancelled() => Err(BuildFailure::Interrupted),
@@ -115,14 +115,15 @@ async fn publish(
     context: &Context,
     request: &BuildRequest,
     targets: &[Target],
-    images: &[BuiltImage],
+    platforms: &[Built],
     pushes: output::registry::LayerPushes,
 ) -> Result<(Option<BuiltIndex>, Vec<Published>), Error> {
+    let images: Vec<BuiltImage> = platforms.iter().filter_map(|built| built.image.clone()).collect();
     let index = match targets.iter().any(Target::needs_index) {
-        true => Some(index::assemble(images, &request.annotations)?),
+        true => Some(index::assemble(&images, &request.annotations)?),
         false => None,
     };
-    let published = output::write_all(context, targets, images, index.as_ref(), pushes).await?;
+    let published = output::write_all(context, targets, platforms, &images, index.as_ref(), pushes).await?;
     for one in &published {
         context.events.send(Event::Published { target: one.target.clone(), digest: one.digest.clone() });
     }
@@ -170,7 +171,7 @@ fn layer_compression(compression: Compression) -> archway_layer::Compression {
 /// How the platforms ended.
 struct Ended {
     /// In request order.
-    images: Vec<Option<BuiltImage>>,
+    platforms: Vec<Option<Built>>,
     failure: Option<BuildFailure>,
 }
 
@@ -184,7 +185,7 @@ impl Ended {
     ) -> Self {
         let cancels: Vec<CancellationToken> = runs.iter().map(|run| run.cancel.clone()).collect();
         let cancel_all = || cancels.iter().for_each(CancellationToken::cancel);
-        let mut ended = Self { images: runs.iter().map(|_| None).collect(), failure: None };
+        let mut ended = Self { platforms: runs.iter().map(|_| None).collect(), failure: None };
         let mut pending: FuturesUnordered<_> = runs
             .into_iter()
             .enumerate()
@@ -220,12 +221,13 @@ impl Ended {
         }
     }
 
-    fn platform(&mut self, index: usize, result: Result<BuiltImage, Failure>, tracker: &Mutex<Tracker>) {
+    fn platform(&mut self, index: usize, result: Result<Built, Failure>, tracker: &Mutex<Tracker>) {
         let mut tracker = tracker.lock().expect("no holder panics");
-        match result.map(|image| (index::verify(&image), image)) {
-            Ok((findings, image)) if findings.is_empty() => {
-                tracker.succeeded(index, image.descriptor.digest.clone(), image.size());
-                self.images[index] = Some(image);
+        match result.map(|built| (built.image.as_ref().map(index::verify).unwrap_or_default(), built)) {
+            Ok((findings, built)) if findings.is_empty() => {
+                let image = built.image.as_ref();
+                tracker.succeeded(index, image.map(|image| (image.descriptor.digest.clone(), image.size())));
+                self.platforms[index] = Some(built);
             }
             Ok((findings, _)) => {
                 let message = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

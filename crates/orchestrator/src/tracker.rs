@@ -52,13 +52,12 @@ impl Tracker {
         }
     }
 
-    /// The platform's image is complete and verified.
-    pub(crate) fn succeeded(&mut self, index: usize, digest: Digest, size: u64) {
+    /// The platform is built; its image, if one was made, is complete and verified: digest and size.
+    pub(crate) fn succeeded(&mut self, index: usize, image: Option<(Digest, u64)>) {
         // An image without a single step of its own was never seen running.
         self.change(index, State::Running);
         if self.change(index, State::Succeeded) {
-            self.results[index].digest = Some(digest);
-            self.results[index].size = Some(size);
+            (self.results[index].digest, self.results[index].size) = image.unzip();
         }
     }
 
@@ -187,7 +186,7 @@ mod tests {
         let (sender, changes) = mpsc::channel();
         let mut tracker = tracker(Events::new(move |event| sender.send(event).unwrap()));
         tracker.failed(0, cause(Reason::StepFailed));
-        tracker.succeeded(0, Digest::sha256(b""), 1);
+        tracker.succeeded(0, Some((Digest::sha256(b""), 1)));
         tracker.failed(0, cause(Reason::Cancelled));
         let result = &tracker.results()[0];
         assert_eq!((result.state, result.reason), (State::Failed, Some(Reason::StepFailed)));
@@ -198,7 +197,7 @@ mod tests {
     #[test]
     fn success_has_times_digest_and_size() {
         let mut tracker = tracker(Events::ignored());
-        tracker.succeeded(1, Digest::sha256(b"x"), 42);
+        tracker.succeeded(1, Some((Digest::sha256(b"x"), 42)));
         let result = &tracker.results()[1];
         assert_eq!((result.state, result.size), (State::Succeeded, Some(42)));
         assert!(result.started.is_some() && result.finished >= result.started);

@@ -197,7 +197,7 @@ impl BuildArgs {
 
     /// `--push` and `--load` are short for outputs, and turn an image output into theirs.
     fn outputs(&self) -> Result<Vec<OutputSpec>, CliError> {
-        let mut outputs = value::each("--output", &self.output, output::parse)?;
+        let mut outputs = self.output.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if self.push {
             for output in &mut outputs {
                 if let OutputSpec::Image { names } = output {

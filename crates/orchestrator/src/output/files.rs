@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use archway_engine::{BuiltImage, view::View};
+use archway_engine::{Built, view::View};
 use archway_layer::{
     extract::{self, ExtractOptions, Ownership},
     write_tree, write_trees,
@@ -24,14 +24,14 @@ pub(crate) async fn local(
     context: &Context,
     directory: &Path,
     split: bool,
-    images: &[BuiltImage],
+    platforms: &[Built],
 ) -> Result<Vec<Published>, Error> {
-    for image in images {
+    for built in platforms {
         let target = match split {
-            true => directory.join(directory_name(&image.platform)),
+            true => directory.join(directory_name(&built.platform)),
             false => directory.to_owned(),
         };
-        let view = image.rootfs.view(context.store()).await?;
+        let view = built.rootfs.view(context.store()).await?;
         tokio::task::spawn_blocking(move || copy_out(&view, &target)).await.expect("writing does not panic")?;
     }
     Ok(vec![Published { target: directory.display().to_string(), digest: None }])
@@ -58,12 +58,12 @@ pub(crate) async fn tar(
     context: &Context,
     destination: &Destination,
     split: bool,
-    images: &[BuiltImage],
+    platforms: &[Built],
 ) -> Result<Vec<Published>, Error> {
     let mut views: Vec<(String, View)> = Vec::new();
-    for image in images {
-        let prefix = if split { directory_name(&image.platform) } else { String::new() };
-        views.push((prefix, image.rootfs.view(context.store()).await?));
+    for built in platforms {
+        let prefix = if split { directory_name(&built.platform) } else { String::new() };
+        views.push((prefix, built.rootfs.view(context.store()).await?));
     }
     let destination = destination.clone();
     let target = tokio::task::spawn_blocking(move || {

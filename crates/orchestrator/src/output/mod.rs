@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use archway_engine::BuiltImage;
+use archway_engine::{Built, BuiltImage};
 use archway_oci::Reference;
 
 use crate::{
@@ -119,13 +119,14 @@ fn check(target: &Target, many: bool) -> Result<(), Error> {
 pub(crate) async fn write_all(
     context: &Context,
     targets: &[Target],
+    platforms: &[Built],
     images: &[BuiltImage],
     index: Option<&BuiltIndex>,
     pushes: registry::LayerPushes,
 ) -> Result<Vec<Published>, Error> {
     let mut published = Vec::new();
     for target in targets.iter().filter(|target| !target.is_published()) {
-        published.extend(write(context, target, images, index).await?);
+        published.extend(write(context, target, platforms, images, index).await?);
     }
     let registries: Vec<&Target> = targets.iter().filter(|target| target.is_published()).collect();
     if let (Some(index), false) = (index, registries.is_empty()) {
@@ -137,6 +138,7 @@ pub(crate) async fn write_all(
 async fn write(
     context: &Context,
     target: &Target,
+    platforms: &[Built],
     images: &[BuiltImage],
     index: Option<&BuiltIndex>,
 ) -> Result<Vec<Published>, Error> {
@@ -148,8 +150,8 @@ async fn write(
         (Target::Docker { destination, references }, _) => {
             docker::write(context, destination, references, images).await
         }
-        (Target::Local { directory, split }, _) => files::local(context, directory, *split, images).await,
-        (Target::Tar { destination, split }, _) => files::tar(context, destination, *split, images).await,
+        (Target::Local { directory, split }, _) => files::local(context, directory, *split, platforms).await,
+        (Target::Tar { destination, split }, _) => files::tar(context, destination, *split, platforms).await,
         (Target::Registry { .. } | Target::Store { .. } | Target::Oci { .. }, _) => Ok(Vec::new()),
     }
 }
