@@ -83,12 +83,8 @@ impl CliError {
             Self::Operation(error @ Error::Base { place, .. }) => {
                 let (source, span) = place.as_ref();
                 let label = cause_line(error);
-                let diagnostic = Diagnostic {
-                    message: error.to_string(),
-                    span: *span,
-                    label,
-                    hint: hint(self),
-                };
+                let diagnostic =
+                    Diagnostic { message: error.to_string(), span: *span, label, hint: hint(self) };
                 in_source(source, &diagnostic)
             }
             _ => plain(&self.to_string(), &chain(self), hint(self).as_deref()),
@@ -194,9 +190,9 @@ fn operation_hint(error: &Error) -> Option<String> {
         }
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
-        Error::Daemon { .. } => {
-            Some("start Docker or set DOCKER_HOST; `-t NAME` alone keeps the image in archway's own store".into())
-        }
+        Error::Daemon { .. } => Some(
+            "start Docker or set DOCKER_HOST; `-t NAME` alone keeps the image in archway's own store".into(),
+        ),
         Error::Store(error) => store_hint(error),
         _ => None,
     }
@@ -217,16 +213,16 @@ pub(crate) fn store_hint(error: &archway_store::StoreError) -> Option<String> {
 
 pub(crate) fn source_hint(error: &SourceError) -> Option<String> {
     match error {
-        SourceError::SourceMissing { similar, .. } => {
-            Some(format!("did you mean `{}`?", similar.first()?))
-        }
+        SourceError::SourceMissing { similar, .. } => Some(format!("did you mean `{}`?", similar.first()?)),
         SourceError::SourceIgnored { .. } => {
             Some("add an exception, `!PATTERN`, after the pattern that excludes it".to_owned())
         }
         SourceError::SourceEscapes { .. } | SourceError::LinkEscapes { .. } => {
             Some("only files below the build context can be copied; build from a directory above".to_owned())
         }
-        SourceError::SourceChanged { .. } => Some("build again when nothing writes to the context".to_owned()),
+        SourceError::SourceChanged { .. } => {
+            Some("build again when nothing writes to the context".to_owned())
+        }
         _ => None,
     }
 }

@@ -51,7 +51,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (count, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_999, "1.0 MB"), (1_500_000, "1.5 MB")] {
+        for (count, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_999, "1.0 MB"), (1_500_000, "1.5 MB")]
+        {
             assert_eq!(bytes(count), text);
         }
     }

@@ -67,9 +67,7 @@ fn set_times(
     let inherited = base.map_or(0, |base| base.history.len());
     let mut latest = match epoch {
         Some(epoch) => epoch,
-        None => base
-            .and_then(|base| base.created.as_deref()?.parse().ok())
-            .unwrap_or(Timestamp::UNIX_EPOCH),
+        None => base.and_then(|base| base.created.as_deref()?.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH),
     };
     let mut made = made.iter();
     for entry in config.history.iter_mut().skip(inherited) {
@@ -145,8 +143,10 @@ mod tests {
             entry("CMD", true),
             entry("RUN two", false),
         ];
-        let made = [(1000, "one"), (2000, "two")]
-            .map(|(time, text)| MadeLayer { layer: layer(media_type::OCI_LAYER_GZIP, text), created: at(time) });
+        let made = [(1000, "one"), (2000, "two")].map(|(time, text)| MadeLayer {
+            layer: layer(media_type::OCI_LAYER_GZIP, text),
+            created: at(time),
+        });
         let base_layers = vec![layer(media_type::DOCKER_LAYER_GZIP, "base")];
         let built =
             documents(&output(history), Some(&base), base_layers, made.to_vec(), None, &BTreeMap::new());

@@ -43,7 +43,8 @@ impl Engine {
             job,
         });
         let graph = &build.job.graph;
-        let platforms: Vec<CancellationToken> = graph.outputs.iter().map(|_| CancellationToken::new()).collect();
+        let platforms: Vec<CancellationToken> =
+            graph.outputs.iter().map(|_| CancellationToken::new()).collect();
 
         let mut ends: Vec<NodeEnd> = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
@@ -85,8 +86,7 @@ fn spawn_node(
     inputs: Vec<(NodeId, NodeEnd)>,
     cancel: CancellationToken,
 ) -> NodeEnd {
-    let failure =
-        move |error: StepError| Failure { node: id, error: Arc::new(error), log_tail: Vec::new() };
+    let failure = move |error: StepError| Failure { node: id, error: Arc::new(error), log_tail: Vec::new() };
     let task = tokio::spawn(async move {
         let mut results = Vec::with_capacity(inputs.len());
         for (input, end) in inputs {
@@ -95,8 +95,7 @@ fn spawn_node(
         if cancel.is_cancelled() {
             return Err(failure(StepError::Cancelled));
         }
-        let step = Step { build: &build, node: build.job.graph.node(id), inputs: &results, cancel: &cancel };
-        let result = step.execute().await?;
+        let result = Step::new(&build, build.job.graph.node(id), &results, &cancel).execute().await?;
         if let Some(delta) = &result.delta {
             build.layers.start(delta);
         }

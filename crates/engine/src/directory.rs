@@ -32,6 +32,7 @@ impl Step<'_> {
             }
         };
         let view = base.view(store).await?;
+        self.begin();
         let empty = Item { name: "", directories: Some(Vec::new()), files: Vec::new() };
         let placement = placement::place(&view, &op.path, &[empty]).map_err(StepError::from)?;
 

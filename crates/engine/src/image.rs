@@ -155,9 +155,9 @@ impl LazyImage {
                 .unwrap_or(media_type::LayerCompression::Gzip);
             let pending = store.snapshots().begin()?;
             let digest = layer.descriptor.digest;
-            let blob = store.blobs().open(&digest)?.ok_or(StepError::BlobMissing { digest: digest.clone() })?;
-            let extracted = apply_layer(blob, compression, pending.delta(), &options)
-                .map_err(extract)?;
+            let blob =
+                store.blobs().open(&digest)?.ok_or(StepError::BlobMissing { digest: digest.clone() })?;
+            let extracted = apply_layer(blob, compression, pending.delta(), &options).map_err(extract)?;
             if extracted.opaque_root {
                 return Err(StepError::OpaqueRoot { image: name, layer: digest });
             }

@@ -109,7 +109,12 @@ pub(crate) fn copy(base: Key, op: &CopyOp, content: Key) -> Key {
 
 /// Key of the delta a COPY makes. It depends on the base only through the placement, so that
 /// platforms whose bases agree share it.
-pub(crate) fn copy_delta(placement: &Placement, owner: Option<(u32, u32)>, chmod: Option<u32>, content: Key) -> Key {
+pub(crate) fn copy_delta(
+    placement: &Placement,
+    owner: Option<(u32, u32)>,
+    chmod: Option<u32>,
+    content: Key,
+) -> Key {
     hash("archway 2026 copy delta v1", &(placement, owner, chmod, content))
 }
 

@@ -92,8 +92,12 @@ fn make(
     let options = LayerOptions { compression: settings.compression, clamp_mtime, ..LayerOptions::default() };
     let info = write_layer(&path, &options, &mut writer).map_err(StepError::Layer)?;
     writer.commit(Some(&info.digest))?;
-    let record =
-        LayerRecord { diff_id: info.diff_id, digest: info.digest, size: info.size, media_type: info.media_type.to_owned() };
+    let record = LayerRecord {
+        diff_id: info.diff_id,
+        digest: info.digest,
+        size: info.size,
+        media_type: info.media_type.to_owned(),
+    };
     store.layers().put(delta, &format, &record)?;
     if clamp_mtime.is_none() {
         // A build that starts from this image needs not unpack what is here.
@@ -103,11 +107,7 @@ fn make(
 }
 
 fn layer(record: LayerRecord) -> Layer {
-    Layer {
-        descriptor: record.descriptor(),
-        diff_id: record.diff_id,
-        origin: None,
-    }
+    Layer { descriptor: record.descriptor(), diff_id: record.diff_id, origin: None }
 }
 
 /// Everything besides the delta that decides a layer's bytes.

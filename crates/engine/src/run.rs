@@ -7,7 +7,10 @@ use std::{
 
 use archway_graph::{Network, RunOp};
 use archway_report::{Event, Stream};
-use archway_sandbox::{Exit, Interpreter, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio, User as SandboxUser};
+use archway_sandbox::{
+    Exit, Interpreter, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio, User as SandboxUser,
+    emulation::Activation,
+};
 use jiff::Timestamp;
 use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 
@@ -41,6 +44,7 @@ impl Step<'_> {
         let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
 
         let lowers = base.materialize(store).await?;
+        self.begin();
         let user = match op.user.as_str() {
             "" => User::default(),
             user => base.process_user(store, user).await?,
@@ -79,7 +83,18 @@ impl Step<'_> {
 
     /// The emulator for the step's platform; `None` where this machine runs it natively.
     fn interpreter(&self, op: &RunOp) -> Result<Option<Interpreter>, StepError> {
-        self.build.engine.sandbox.emulation().for_platform(&op.platform).map_err(StepError::Emulation)
+        let emulation = self.build.engine.sandbox.emulation();
+        let interpreter = emulation.for_platform(&op.platform).map_err(StepError::Emulation)?;
+        if interpreter.as_ref().is_some_and(|found| found.activation == Activation::FirstProcess) {
+            self.build.job.events.send(Event::Warning {
+                message: format!(
+                    "only the first process of a {} step can be emulated here: programs that it starts fail; \
+                     register QEMU with binfmt_misc, or use Linux 6.7 or newer",
+                    op.platform
+                ),
+            });
+        }
+        Ok(interpreter)
     }
 
     async fn process(&self, spec: &Spec) -> Result<(), StepFailure> {
@@ -160,8 +175,7 @@ fn environment(env: &[String], proxy: &[String], user: &User) -> Vec<String> {
 
 /// The write end for the process, and the read end.
 fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;
     Ok((write, read))
 }

@@ -1,6 +1,9 @@
 //! One node of the graph: found in the cache, or executed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use archway_graph::{Node, NodeId, Op};
 use archway_report::{Reason, StepOutcome};
@@ -9,14 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Failure, StepError,
-    build::Build,
-    image::LazyImage,
-    key::Key,
-    rootfs::RootFs,
-    step_id,
-};
+use crate::{Failure, StepError, build::Build, image::LazyImage, key::Key, rootfs::RootFs, step_id};
 
 /// What a node gives to those that depend on it.
 #[derive(Debug)]
@@ -34,6 +30,8 @@ pub(crate) struct Step<'a> {
     pub(crate) node: &'a Node,
     pub(crate) inputs: &'a [(NodeId, Arc<StepResult>)],
     pub(crate) cancel: &'a CancellationToken,
+    /// When its own work began.
+    began: OnceLock<Instant>,
 }
 
 /// A delta that was found or made.
@@ -56,7 +54,24 @@ impl<E: Into<StepError>> From<E> for StepFailure {
     }
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    pub(crate) fn new(
+        build: &'a Arc<Build>,
+        node: &'a Node,
+        inputs: &'a [(NodeId, Arc<StepResult>)],
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        Self { build, node, inputs, cancel, began: OnceLock::new() }
+    }
+
+    /// Tells, once, that the step's own work begins: its inputs are there, and the cache has no result.
+    pub(crate) fn begin(&self) -> Instant {
+        *self.began.get_or_init(|| {
+            self.build.started(self.node.id);
+            Instant::now()
+        })
+    }
+
     /// The node's result. Tells the start and the end of it.
     pub(crate) async fn execute(&self) -> Result<StepResult, Failure> {
         match &self.node.op {
@@ -99,8 +114,6 @@ impl Step<'_> {
         base: NodeId,
         work: impl Future<Output = Result<Delta, StepFailure>>,
     ) -> Result<StepResult, Failure> {
-        let started = Instant::now();
-        self.build.started(self.node.id);
         let result = tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(StepError::Cancelled.into()),
@@ -112,7 +125,8 @@ impl Step<'_> {
             Err(failure) if failure.error.reason() == Reason::Cancelled => StepOutcome::Cancelled,
             Err(failure) => StepOutcome::Failed { message: failure.error.to_string() },
         };
-        self.build.finished(self.node.id, outcome, started.elapsed());
+        let began = self.begin();
+        self.build.finished(self.node.id, outcome, began.elapsed());
         match result {
             Ok(delta) => Ok(StepResult {
                 rootfs: self.input(base).rootfs.with(delta.key),

@@ -205,8 +205,13 @@ mod tests {
 
     #[test]
     fn files() {
-        let cases =
-            [("55", (55, 55)), ("app", (1000, 1001)), ("app:wheel", (1000, 10)), ("1:2", (1, 2)), ("7:disk", (7, 6))];
+        let cases = [
+            ("55", (55, 55)),
+            ("app", (1000, 1001)),
+            ("app:wheel", (1000, 10)),
+            ("1:2", (1, 2)),
+            ("7:disk", (7, 6)),
+        ];
         for (text, ids) in cases {
             assert_eq!(for_files(text, &image).unwrap(), ids, "{text}");
         }

@@ -76,7 +76,9 @@ pub async fn build(
     interrupt: CancellationToken,
 ) -> Result<BuildReport, Error> {
     let targets = output::targets(request)?;
-    context.events.send(Event::Planned { steps: prepared.steps.clone(), platforms: prepared.platforms.clone() });
+    context
+        .events
+        .send(Event::Planned { steps: prepared.steps.clone(), platforms: prepared.platforms.clone() });
     let tracker =
         Arc::new(Mutex::new(Tracker::new(&prepared.platforms, &prepared.steps, context.events.clone())));
     let pushes = output::registry::LayerPushes::start(context, &targets);
@@ -86,7 +88,11 @@ pub async fn build(
     let mut report = BuildReport {
         platforms: Vec::new(),
         index: None,
-        configs: ended.platforms.iter().map(|built| Some(built.as_ref()?.image.as_ref()?.config_descriptor.clone())).collect(),
+        configs: ended
+            .platforms
+            .iter()
+            .map(|built| Some(built.as_ref()?.image.as_ref()?.config_descriptor.clone()))
+            .collect(),
         published: Vec::new(),
         failure: ended.failure,
     };

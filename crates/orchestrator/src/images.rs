@@ -43,7 +43,8 @@ fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
     match store.images().get(&full)? {
         Some(image) => Ok(image),
         None => {
-            let names: Vec<String> = store.images().list()?.iter().map(|image| familiar(&image.name)).collect();
+            let names: Vec<String> =
+                store.images().list()?.iter().map(|image| familiar(&image.name)).collect();
             Err(Error::NoSuchImage { name: name.to_owned(), nearest: nearest(name, &names) })
         }
     }
@@ -61,7 +62,8 @@ fn local_image(store: &Store, record: ImageRecord) -> Result<LocalImage, Error> 
         && let Some(bytes) = store.blobs().read(&record.descriptor.digest, MAX_DOCUMENT)?
     {
         let children = Index::parse(&bytes)?.manifests;
-        platforms = children.into_iter().filter_map(|child| child.platform).filter(|p| !p.is_unknown()).collect();
+        platforms =
+            children.into_iter().filter_map(|child| child.platform).filter(|p| !p.is_unknown()).collect();
     }
     Ok(LocalImage {
         name: familiar(&record.name),
@@ -100,7 +102,10 @@ mod tests {
     #[test]
     fn a_name_that_is_not_there_brings_the_nearest() {
         let (_directory, store) = store();
-        store.images().set(&["docker.io/library/web:1"], &Descriptor::of(media_type::OCI_MANIFEST, b"")).unwrap();
+        store
+            .images()
+            .set(&["docker.io/library/web:1"], &Descriptor::of(media_type::OCI_MANIFEST, b""))
+            .unwrap();
         match remove(&store, "web:2") {
             Err(Error::NoSuchImage { nearest, .. }) => assert_eq!(nearest.as_deref(), Some("web:1")),
             other => panic!("{other:?}"),

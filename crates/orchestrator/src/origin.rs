@@ -8,12 +8,8 @@ use std::{
 };
 
 use archway_oci::{
-    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference,
-    json::MAX_DOCUMENT,
-    layout::Layout,
-    media_type,
-    platform::best_match,
-    reference::ImageLocation,
+    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json::MAX_DOCUMENT,
+    layout::Layout, media_type, platform::best_match, reference::ImageLocation,
 };
 use archway_store::Store;
 use serde::Deserialize;

@@ -106,10 +106,7 @@ impl Runnable {
 fn argv(config: &ContainerConfig, overrides: &Overrides) -> Vec<String> {
     let (entrypoint, command) = match &overrides.entrypoint {
         Some(program) => (vec![program.clone()], Vec::new()),
-        None => (
-            config.entrypoint.clone().unwrap_or_default(),
-            config.cmd.clone().unwrap_or_default(),
-        ),
+        None => (config.entrypoint.clone().unwrap_or_default(), config.cmd.clone().unwrap_or_default()),
     };
     let command = if overrides.command.is_empty() { command } else { overrides.command.clone() };
     entrypoint.into_iter().chain(command).collect()

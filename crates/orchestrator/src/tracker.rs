@@ -29,10 +29,8 @@ impl Tracker {
     /// Everything is pending.
     pub(crate) fn new(platforms: &[PlatformPlan], steps: &[Step], events: Events) -> Self {
         let index = |platform: &Platform| platforms.iter().position(|plan| plan.platform == *platform);
-        let needed_by = steps
-            .iter()
-            .map(|step| (step.id, step.platforms.iter().filter_map(index).collect()))
-            .collect();
+        let needed_by =
+            steps.iter().map(|step| (step.id, step.platforms.iter().filter_map(index).collect())).collect();
         let results = platforms.iter().map(pending).collect();
         Self { results, needed_by, events }
     }

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::Network;
 use archway_oci::{Platform, Reference, platform};
-use archway_orchestrator::request::{
-    BuildRequest, Compression, Destination, OnFailure, OutputSpec,
-};
+use archway_orchestrator::request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec};
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
@@ -197,7 +195,8 @@ impl BuildArgs {
 
     /// `--push` and `--load` are short for outputs, and turn an image output into theirs.
     fn outputs(&self) -> Result<Vec<OutputSpec>, CliError> {
-        let mut outputs = self.output.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut outputs =
+            self.output.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if self.push {
             for output in &mut outputs {
                 if let OutputSpec::Image { names } = output {

@@ -4,11 +4,7 @@ use std::path::Path;
 
 use archway_dockerfile::diagnostic::Diagnostic;
 use archway_engine::{Failure, StepError};
-use archway_orchestrator::{
-    BuildReport, Prepared,
-    build::BuildFailure,
-    request::BuildRequest,
-};
+use archway_orchestrator::{BuildReport, Prepared, build::BuildFailure, request::BuildRequest};
 use archway_report::{Event, Events, PlatformResult};
 use serde_json::{Map, Value, json};
 
@@ -118,13 +114,16 @@ impl FailedStep {
             BuildFailure::Platform { platform, failure } => self.step(failure, &results[*platform]),
             BuildFailure::Verification { platform, findings } => {
                 let causes: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                let message = format!("the image for {} is not what was asked for", results[*platform].platform);
+                let message =
+                    format!("the image for {} is not what was asked for", results[*platform].platform);
                 error::plain(&message, &causes, Some("nothing was published"))
             }
             BuildFailure::Interrupted => error::plain("interrupted; nothing was published", &[], None),
-            BuildFailure::TimedOut => {
-                error::plain("the time limit was reached; nothing was published", &[], Some("raise --timeout"))
-            }
+            BuildFailure::TimedOut => error::plain(
+                "the time limit was reached; nothing was published",
+                &[],
+                Some("raise --timeout"),
+            ),
             BuildFailure::Output(error) => error::render_operation(error),
         }
     }

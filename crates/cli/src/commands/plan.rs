@@ -17,7 +17,9 @@ pub(crate) fn run(args: &PlanArgs, registries: &RegistryArgs) -> Result<(), CliE
     let prepared = session.runtime.block_on(archway_orchestrator::prepare(&context, &request))?;
     let plan = explain(&prepared.graph, &prepared.dockerfile.source);
     match args.format {
-        PlanFormat::Json => anstream::println!("{}", serde_json::to_string_pretty(&plan).expect("plain data")),
+        PlanFormat::Json => {
+            anstream::println!("{}", serde_json::to_string_pretty(&plan).expect("plain data"))
+        }
         PlanFormat::Text => {
             anstream::print!("{}", plan.render());
             warn(&prepared);

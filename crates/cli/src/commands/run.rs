@@ -2,7 +2,11 @@
 
 use std::process;
 
-use archway_oci::{Platform, platform::{best_match, parse_list}, reference::ImageLocation};
+use archway_oci::{
+    Platform,
+    platform::{best_match, parse_list},
+    reference::ImageLocation,
+};
 use archway_orchestrator::{
     Context,
     run::{Overrides, Runnable},
@@ -77,9 +81,7 @@ async fn run_one(
 fn platforms(args: &RunArgs, image: &Runnable) -> Result<Vec<Platform>, CliError> {
     match args.platform.as_deref() {
         Some("all") => Ok(image.platforms().to_vec()),
-        Some(text) => {
-            parse_list(&[text]).map_err(|error| CliError::platform("--platform", &error))
-        }
+        Some(text) => parse_list(&[text]).map_err(|error| CliError::platform("--platform", &error)),
         None => Ok(match (best_match(&Platform::host(), image.platforms().iter()), image.platforms()) {
             (Some(best), platforms) => vec![platforms[best].clone()],
             (None, [only]) => vec![only.clone()],

@@ -122,7 +122,10 @@ impl View {
         }
         for (name, (current, total, word)) in &self.transfers {
             let total = total.map(|total| format!(" / {}", table::bytes(total))).unwrap_or_default();
-            lines.push(fit(&format!("{BLUE}↕{BLUE:#} {word} {name} {}{total}", table::bytes(*current)), width));
+            lines.push(fit(
+                &format!("{BLUE}↕{BLUE:#} {word} {name} {}{total}", table::bytes(*current)),
+                width,
+            ));
         }
         if !self.steps.is_empty() {
             let steps = self.steps.len();

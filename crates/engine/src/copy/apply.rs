@@ -111,7 +111,8 @@ impl Writer {
                 "" => target.to_owned(),
                 below => tree::join(target, below),
             };
-            let kept = path == "/" || placement.existing.contains_key(&path) || placement.created.contains(&path);
+            let kept =
+                path == "/" || placement.existing.contains_key(&path) || placement.created.contains(&path);
             if kept && entry.kind == EntryKind::Directory {
                 continue;
             }
@@ -240,7 +241,12 @@ impl From<StepError> for EntryError {
     }
 }
 
-fn copy_file(item: &SourceItem, entry: &Entry, parent: BorrowedFd<'_>, name: &str) -> Result<File, EntryError> {
+fn copy_file(
+    item: &SourceItem,
+    entry: &Entry,
+    parent: BorrowedFd<'_>,
+    name: &str,
+) -> Result<File, EntryError> {
     let mut source = item.open.open(entry)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?);

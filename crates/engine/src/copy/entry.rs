@@ -17,10 +17,7 @@ impl Mtime {
     /// A time in nanoseconds since 1970.
     pub(crate) fn from_nanoseconds(nanoseconds: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
-        Self {
-            seconds: nanoseconds.div_euclid(SECOND),
-            nanoseconds: nanoseconds.rem_euclid(SECOND),
-        }
+        Self { seconds: nanoseconds.div_euclid(SECOND), nanoseconds: nanoseconds.rem_euclid(SECOND) }
     }
 
     /// The present, or `SOURCE_DATE_EPOCH` where it is set.

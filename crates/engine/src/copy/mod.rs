@@ -74,7 +74,9 @@ impl Step<'_> {
             CopySource::Node { node, paths } => {
                 let store = self.build.engine.store.clone();
                 let selection = key::selection(self.input(*node).rootfs.identity, paths).into();
-                if let Some(known) = store.cache().get(&selection)?.and_then(|fact| fact.metadata.parse().ok()) {
+                if let Some(known) =
+                    store.cache().get(&selection)?.and_then(|fact| fact.metadata.parse().ok())
+                {
                     return Ok(known);
                 }
                 let items = self.items(source).await?;
@@ -123,8 +125,9 @@ impl Step<'_> {
 
     async fn write(&self, op: &CopyOp, base: &RootFs, copied: Copied) -> Result<Delta, StepError> {
         let store = &self.build.engine.store;
-        let view = base.view(store).await?;
         let lowers = base.materialize(store).await?;
+        let view = base.view(store).await?;
+        self.begin();
         let (store, op) = (store.clone(), op.clone());
         let (key, delta_key, delta) = blocking(move || {
             let Copied { key, content, owner, items } = copied;
@@ -194,7 +197,12 @@ fn split_archives(items: Vec<SourceItem>) -> Result<(Vec<SourceItem>, Vec<Source
     Ok((archives, others))
 }
 
-fn unpack(archive: &SourceItem, root: &View, destination: &str, owner: Option<Owner>) -> Result<(), StepError> {
+fn unpack(
+    archive: &SourceItem,
+    root: &View,
+    destination: &str,
+    owner: Option<Owner>,
+) -> Result<(), StepError> {
     let entry = &archive.entries[0];
     let mut file = archive.open.open(entry)?;
     let directory = root.make_directories(destination).map_err(StepError::io(destination))?;

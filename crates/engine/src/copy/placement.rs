@@ -66,10 +66,15 @@ pub enum PlacementError {
 /// The rules are those of COPY: the content of a directory goes into the destination; a file goes
 /// into the destination if that is a directory, is written with a trailing slash, or if there are
 /// several items; else it becomes the destination.
-pub(crate) fn place(base: &dyn Tree, destination: &str, items: &[Item<'_>]) -> Result<Placement, PlacementError> {
+pub(crate) fn place(
+    base: &dyn Tree,
+    destination: &str,
+    items: &[Item<'_>],
+) -> Result<Placement, PlacementError> {
     let lookup = |path: &str, source| PlacementError::Lookup { path: path.to_owned(), source };
     let resolved = tree::resolve(base, destination).map_err(|e| lookup(destination, e))?;
-    let into_directory = destination.ends_with('/') || items.len() > 1 || is_directory(resolved.found.as_ref());
+    let into_directory =
+        destination.ends_with('/') || items.len() > 1 || is_directory(resolved.found.as_ref());
 
     let mut placement = Placement { existing: BTreeMap::new(), created: Vec::new(), targets: Vec::new() };
     for item in items {
@@ -160,12 +165,18 @@ mod tests {
 
     fn show(placement: &Placement) -> String {
         let existing: Vec<&str> = placement.existing.keys().map(String::as_str).collect();
-        format!("{} | +{} | ={}", placement.targets.join(" "), placement.created.join(" +"), existing.join(" ="))
+        format!(
+            "{} | +{} | ={}",
+            placement.targets.join(" "),
+            placement.created.join(" +"),
+            existing.join(" =")
+        )
     }
 
     #[test]
     fn destinations_follow_the_rules_of_copy() {
-        let base = MapTree::new(&["d:/usr", "d:/usr/bin", "l:/bin=usr/bin", "d:/app", "f:/app/old", "f:/file"]);
+        let base =
+            MapTree::new(&["d:/usr", "d:/usr/bin", "l:/bin=usr/bin", "d:/app", "f:/app/old", "f:/file"]);
         let cases: &[(&str, &[Item<'_>], &str)] = &[
             ("/new", &[file("a")], "/new | + | ="),
             ("/new/", &[file("a")], "/new/a | +/new | ="),

@@ -28,7 +28,11 @@ const MAX_DEPTH: usize = 1000;
 const OVERLAY_XATTRS: [&str; 2] = ["user.overlay.", "trusted.overlay."];
 
 /// Everything `patterns` select in `view`, in order. `from` names the view in errors.
-pub(crate) fn select(view: &Arc<View>, patterns: &[String], from: &str) -> Result<Vec<SourceItem>, StepError> {
+pub(crate) fn select(
+    view: &Arc<View>,
+    patterns: &[String],
+    from: &str,
+) -> Result<Vec<SourceItem>, StepError> {
     let mut items = Vec::new();
     for pattern in patterns {
         let matched = expand(view, pattern).map_err(StepError::io(pattern))?;
@@ -171,7 +175,9 @@ fn xattrs(view: &View, path: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
         Err(errno) => return Err(errno.into()),
     }
     let mut found = Vec::new();
-    for name in list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
+    for name in
+        list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+    {
         let Ok(text) = name.to_str() else { continue };
         if OVERLAY_XATTRS.iter().any(|prefix| text.starts_with(prefix)) {
             continue;

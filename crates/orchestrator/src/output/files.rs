@@ -32,7 +32,9 @@ pub(crate) async fn local(
             false => directory.to_owned(),
         };
         let view = built.rootfs.view(context.store()).await?;
-        tokio::task::spawn_blocking(move || copy_out(&view, &target)).await.expect("writing does not panic")?;
+        tokio::task::spawn_blocking(move || copy_out(&view, &target))
+            .await
+            .expect("writing does not panic")?;
     }
     Ok(vec![Published { target: directory.display().to_string(), digest: None }])
 }

@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn files_are_split_by_platform_where_there_are_several() {
-        for (platforms, want) in [(&["linux/amd64"][..], false), (&["linux/amd64", "linux/arm64"][..], true)] {
+        for (platforms, want) in [(&["linux/amd64"][..], false), (&["linux/amd64", "linux/arm64"][..], true)]
+        {
             let mut request = request(platforms);
             request.outputs = vec![OutputSpec::Local { directory: "out".into(), platform_split: None }];
             let want = Target::Local { directory: "out".into(), split: want };

@@ -128,10 +128,7 @@ impl LayerPushes {
             let bytes = bytes.ok_or_else(|| Error::BlobMissing { digest: digest.clone() })?;
             self.push_manifest(repository, &image.descriptor, bytes).await
         });
-        stream::iter(manifests.collect::<Vec<_>>())
-            .buffer_unordered(PARALLEL)
-            .try_collect::<()>()
-            .await?;
+        stream::iter(manifests.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
         self.push_manifest(repository, &index.descriptor, index.bytes.clone()).await
     }
 
@@ -182,7 +179,12 @@ impl LayerPushes {
 
 impl Pushes {
     /// Begins to push a blob that is in the store (or can be mounted), unless it has begun already.
-    fn push(self: &Arc<Self>, repository: &Reference, descriptor: &Descriptor, mount_from: Vec<String>) -> Pushing {
+    fn push(
+        self: &Arc<Self>,
+        repository: &Reference,
+        descriptor: &Descriptor,
+        mount_from: Vec<String>,
+    ) -> Pushing {
         let key = (repository.repository_name(), descriptor.digest.clone());
         let mut started = self.started.lock().expect("no holder panics");
         if let Some(pushing) = started.get(&key) {

@@ -19,10 +19,7 @@ pub(crate) async fn write(
     let names: Vec<String> = references.iter().map(ToString::to_string).collect();
     store.images().set(&names, &index.descriptor)?;
     let digest = Some(index.descriptor.digest.clone());
-    Ok(references
-        .iter()
-        .map(|name| Published { target: name.familiar(), digest: digest.clone() })
-        .collect())
+    Ok(references.iter().map(|name| Published { target: name.familiar(), digest: digest.clone() }).collect())
 }
 
 /// Brings the base layers that no step read into the store.
