@@ -4,6 +4,15 @@
 //! `filesystems/overlayfs.rst`, "whiteouts and opaque directories"); the tar form is image-spec
 //! `layer.md`, "Whiteouts".
 
+/// Whether a tree uses overlayfs's markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Markers {
+    /// A delta directory: character devices 0/0 and opaque directories stand for whiteouts.
+    Translate,
+    /// A root file system: everything is what it is.
+    Literal,
+}
+
 /// Marks a directory that hides the one below; the value is [`OPAQUE_VALUE`].
 pub(crate) const OPAQUE_XATTR: &str = "user.overlay.opaque";
 /// What an overlay mounted without `userxattr` writes instead.

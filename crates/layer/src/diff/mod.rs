@@ -15,8 +15,8 @@ use archway_oci::{Descriptor, Digest};
 use crate::{
     archive::{Entry, TarWriter, WriteError},
     compress::{self, Compression, InvalidLevel, Members},
+    overlay::Markers,
 };
-use walk::Markers;
 
 /// How a layer is made. Its bytes depend on these and on the delta, except on `threads`.
 #[derive(Debug, Clone, PartialEq, Eq)]

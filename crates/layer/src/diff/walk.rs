@@ -23,7 +23,7 @@ use rustix::{
 use super::DiffError;
 use crate::{
     archive::{Entry, EntryKind, Sink, TarWriter, Timestamp},
-    overlay,
+    overlay::{self, Markers},
 };
 
 /// Directories nearer to the root than this stay open while the walk is below them; deeper ones are
@@ -32,15 +32,6 @@ const KEPT_OPEN: usize = 64;
 
 /// Longest extended attribute value and list of names (Linux `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const XATTR_MAX: usize = 65_536;
-
-/// Whether the tree uses overlayfs's markers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Markers {
-    /// A delta: character devices 0/0 and opaque directories become whiteouts.
-    Translate,
-    /// A root file system: everything is what it is.
-    Literal,
-}
 
 /// Appends everything below `root` to `tar`, below `prefix` if that is not empty; `root` itself is no
 /// entry.
@@ -96,7 +87,8 @@ struct Member {
 
 impl<S: Sink> Walk<'_, S> {
     fn tree(&mut self) -> Result<(), DiffError> {
-        let mut levels = vec![self.level(Vec::new())?];
+        let root = self.open_directory(b"")?;
+        let mut levels = vec![self.list(root, Vec::new())?];
         while let Some(level) = levels.last_mut() {
             let Some(member) = level.members.pop() else {
                 levels.pop();
@@ -138,12 +130,6 @@ impl<S: Sink> Walk<'_, S> {
         let mut entry = entry(path.clone(), EntryKind::Directory, &stat);
         entry.xattrs = self.xattrs(fd.as_fd(), &path)?;
         self.append_entry(&entry, io::empty())?;
-        self.list(fd, path)
-    }
-
-    /// The root of the walk, which has no entry of its own.
-    fn level(&mut self, path: Vec<u8>) -> Result<Level, DiffError> {
-        let fd = self.open_directory(&path)?;
         self.list(fd, path)
     }
 

@@ -19,10 +19,11 @@ use archway_oci::{Digest, media_type::LayerCompression};
 use crate::{
     archive::{Limits, ReadError, TarReader},
     compress::Decoder,
+    overlay::Markers,
 };
 pub use format::{ArchiveFormat, is_archive};
 use place::{Extraction, Placed};
-use tree::{Markers, Tree};
+use tree::Tree;
 
 /// Who owns what is extracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,8 +83,8 @@ pub struct Unpacked {
     pub entries: u64,
     /// Sum of the sizes of the regular files in bytes.
     pub bytes: u64,
-    /// Devices that this process may not make, relative to the destination.
-    pub skipped_devices: Vec<PathBuf>,
+    /// Devices and named pipes, which `ADD` leaves out, relative to the destination.
+    pub skipped_special: Vec<PathBuf>,
 }
 
 /// Why an archive was not extracted. The directory holds what came before.
@@ -160,15 +161,16 @@ pub fn apply_layer<R: Read + Send>(
         uncompressed_size,
         entries: placed.entries,
         bytes: placed.bytes,
-        skipped_devices: placed.skipped_devices,
+        skipped_devices: placed.skipped,
         implied_directories: placed.implied_directories,
         opaque_root: placed.opaque_root,
     })
 }
 
 /// Unpacks an archive into the existing directory `destination`, as `ADD` does: over what is there,
-/// replacing what is in the way, except that a directory stays one; nothing is a whiteout. Absolute
-/// names and links resolve within `destination`.
+/// replacing what is in the way, except that a directory stays one, and so does a link to a directory;
+/// nothing is a whiteout. Absolute names and links resolve within `destination`. As with BuildKit,
+/// devices and named pipes are left out, and an entry for the root is ignored.
 ///
 /// The compression is told by the first bytes (see [`ArchiveFormat`]).
 pub fn unpack_archive<R: Read + Send>(
@@ -186,12 +188,7 @@ pub fn unpack_archive<R: Read + Send>(
         Ok::<_, ExtractError>(placed)
     });
     let placed = placed?;
-    Ok(Unpacked {
-        format,
-        entries: placed.entries,
-        bytes: placed.bytes,
-        skipped_devices: placed.skipped_devices,
-    })
+    Ok(Unpacked { format, entries: placed.entries, bytes: placed.bytes, skipped_special: placed.skipped })
 }
 
 fn place_all<R: Read>(

@@ -17,11 +17,11 @@ use rustix::{
 
 use super::{
     ExtractError, Ownership,
-    tree::{self, Markers, Place, Tree, failed, os_path},
+    tree::{self, Place, Tree, failed, os_path},
 };
 use crate::{
     archive::{Entry, EntryKind, ReadError, TarReader, Timestamp},
-    overlay,
+    overlay::{self, Markers},
 };
 
 /// Bytes copied at a time.
@@ -32,7 +32,7 @@ const CHUNK: usize = 128 * 1024;
 pub(super) struct Placed {
     pub(super) entries: u64,
     pub(super) bytes: u64,
-    pub(super) skipped_devices: Vec<PathBuf>,
+    pub(super) skipped: Vec<PathBuf>,
     pub(super) implied_directories: Vec<PathBuf>,
     pub(super) opaque_root: bool,
 }
@@ -43,8 +43,16 @@ pub(super) struct Extraction {
     ownership: Ownership,
     placed: Placed,
     /// Set at the end: making something in a directory changes its time.
-    directory_times: Vec<(Vec<u8>, Timestamp)>,
+    directory_times: Vec<DirectoryTime>,
     chunk: Vec<u8>,
+}
+
+struct DirectoryTime {
+    path: Vec<u8>,
+    mtime: Timestamp,
+    /// Whether a symbolic link at `path` itself is followed. Otherwise a link there has replaced the
+    /// directory.
+    through_link: bool,
 }
 
 /// What a name means in a layer.
@@ -90,7 +98,8 @@ impl Extraction {
     ) -> Result<(), ExtractError> {
         self.placed.entries += 1;
         if entry.path.is_empty() {
-            return self.root(entry);
+            // The root is the caller's, and stays as it is (so does BuildKit's).
+            return if entry.kind == EntryKind::Directory { Ok(()) } else { Err(ExtractError::Root) };
         }
         let meaning = match self.tree.markers {
             Markers::Translate => meaning(&entry.path),
@@ -116,22 +125,11 @@ impl Extraction {
         }
     }
 
-    /// The root is the caller's. As a layer's delta directory it has no attributes that anyone sees; as
-    /// the destination of `ADD` it takes those of the archive's root, as with Docker.
-    fn root(&mut self, entry: &Entry) -> Result<(), ExtractError> {
-        match (&entry.kind, self.tree.markers) {
-            (EntryKind::Directory, Markers::Translate) => Ok(()),
-            (EntryKind::Directory, Markers::Literal) => {
-                let fd = self.tree.existing(b"", OFlags::RDONLY).map_err(failed("open", b"."))?;
-                self.metadata(fd.as_fd(), entry)?;
-                self.directory_times.push((Vec::new(), entry.mtime));
-                Ok(())
-            }
-            _ => Err(ExtractError::Root),
-        }
-    }
-
     fn plain<R: Read>(&mut self, entry: &Entry, data: &mut TarReader<R>) -> Result<(), ExtractError> {
+        if self.tree.markers == Markers::Literal && is_special(&entry.kind) {
+            self.placed.skipped.push(os_path(&entry.path));
+            return Ok(());
+        }
         let directory = self.tree.directory(tree::parent(&entry.path))?;
         let parent = directory.as_fd();
         let name = tree::name(&entry.path);
@@ -212,9 +210,21 @@ impl Extraction {
         entry: &Entry,
         place: Place,
     ) -> Result<(), ExtractError> {
-        if place != Place::Directory {
-            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
-                .map_err(failed("create", &entry.path))?;
+        self.tree.is_explicit(&entry.path);
+        let (path, through_link) = (entry.path.clone(), place == Place::Link);
+        self.directory_times.push(DirectoryTime { path, mtime: entry.mtime, through_link });
+        match place {
+            Place::Directory => {}
+            Place::Free | Place::WasWhiteout => {
+                rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
+                    .map_err(failed("create", &entry.path))?;
+            }
+            Place::Link => {
+                self.tree.directory(&entry.path)?;
+                let fd = self.tree.existing(&entry.path, OFlags::RDONLY);
+                let fd = fd.map_err(failed("open", &entry.path))?;
+                return self.metadata(fd.as_fd(), entry);
+            }
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
@@ -222,9 +232,7 @@ impl Extraction {
         if place == Place::WasWhiteout {
             self.tree.make_opaque(&entry.path)?;
         }
-        self.metadata(fd.as_fd(), entry)?;
-        self.directory_times.push((entry.path.clone(), entry.mtime));
-        Ok(())
+        self.metadata(fd.as_fd(), entry)
     }
 
     /// Another name of what an earlier entry made, whose metadata stands. The target's parents are
@@ -263,7 +271,7 @@ impl Extraction {
         let mode = Mode::from_raw_mode(entry.mode);
         match rustix::fs::mknodat(parent, name, kind, mode, device) {
             Err(Errno::PERM) if kind != FileType::Fifo => {
-                self.placed.skipped_devices.push(os_path(&entry.path));
+                self.placed.skipped.push(os_path(&entry.path));
                 return Ok(());
             }
             done => done.map_err(failed("create", &entry.path))?,
@@ -308,21 +316,41 @@ impl Extraction {
 
     /// Sets the times of directories and gives the result.
     pub(super) fn finish(mut self) -> Result<Placed, ExtractError> {
-        let implied = std::mem::take(&mut self.tree.implied);
-        let epoch = implied.iter().map(|path| (path.clone(), Timestamp::default()));
-        for (path, mtime) in epoch.chain(self.directory_times) {
-            match self.tree.existing(&path, OFlags::RDONLY | OFlags::NOFOLLOW) {
-                Ok(fd) => {
-                    rustix::fs::futimens(&fd, &times(mtime)).map_err(failed("set the time of", &path))?
-                }
-                // A later entry took its place.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                Err(errno) => return Err(failed("open", &path)(errno)),
+        let mut implied = Vec::new();
+        for path in self.tree.implied() {
+            if self.set_directory_time(path, Timestamp::default(), false)? {
+                implied.push(os_path(path));
             }
         }
-        self.placed.implied_directories = implied.iter().map(|path| os_path(path)).collect();
+        self.placed.implied_directories = implied;
+        for time in &self.directory_times {
+            self.set_directory_time(&time.path, time.mtime, time.through_link)?;
+        }
         Ok(self.placed)
     }
+
+    /// False if the directory is no more: a later entry took its place.
+    fn set_directory_time(
+        &self,
+        path: &[u8],
+        mtime: Timestamp,
+        through_link: bool,
+    ) -> Result<bool, ExtractError> {
+        let follow = if through_link { OFlags::empty() } else { OFlags::NOFOLLOW };
+        match self.tree.existing(path, OFlags::RDONLY | follow) {
+            Ok(fd) => {
+                rustix::fs::futimens(&fd, &times(mtime)).map_err(failed("set the time of", path))?;
+                Ok(true)
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            Err(errno) => Err(failed("open", path)(errno)),
+        }
+    }
+}
+
+/// What `ADD` leaves out, as BuildKit does: an archive brings content, not ways to the machine.
+fn is_special(kind: &EntryKind) -> bool {
+    matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo)
 }
 
 fn read_data<R: Read>(data: &mut TarReader<R>, buffer: &mut [u8]) -> Result<usize, ReadError> {

@@ -1,6 +1,7 @@
 //! The directory that is extracted into, and the only way to reach into it.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     io,
     os::{
@@ -17,19 +18,10 @@ use rustix::{
 };
 
 use super::ExtractError;
-use crate::overlay;
+use crate::overlay::{self, Markers};
 
 /// Most symbolic links on the way to one directory (Linux `MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;
-
-/// Whether overlayfs's markers have a meaning in the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Markers {
-    /// A delta directory: whiteouts are character devices 0/0.
-    Translate,
-    /// A root file system: everything is what it is.
-    Literal,
-}
 
 /// What is at a place where an entry goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +32,9 @@ pub(super) enum Place {
     WasWhiteout,
     /// A directory, which stays.
     Directory,
+    /// A link to a directory, or to nothing yet: as `ADD` of a root file system with `lib/` onto one
+    /// with `lib -> usr/lib` wants it, a directory's entry is for what the link leads to.
+    Link,
 }
 
 pub(super) struct Tree {
@@ -49,7 +44,7 @@ pub(super) struct Tree {
     /// on the way to it.
     recent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// Directories made because something in them was wanted.
-    pub(super) implied: Vec<Vec<u8>>,
+    implied: BTreeSet<Vec<u8>>,
 }
 
 impl Tree {
@@ -57,7 +52,7 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty())
             .map_err(|errno| failed("open", root.as_os_str().as_bytes())(errno))?;
-        Ok(Self { root: Rc::new(fd), markers, recent: None, implied: Vec::new() })
+        Ok(Self { root: Rc::new(fd), markers, recent: None, implied: BTreeSet::new() })
     }
 
     /// The directory at `path`, made if missing along with those above it.
@@ -81,7 +76,23 @@ impl Tree {
         let at: &[u8] = if path.is_empty() { b"." } else { path };
         let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.root, at, flags, Mode::empty(), resolve)
+        loop {
+            match rustix::fs::openat2(&self.root, at, flags, Mode::empty(), resolve) {
+                // Something on this machine was renamed while a `..` was resolved (openat2(2)).
+                Err(Errno::AGAIN) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes a directory that turns out to have an entry from those that have none.
+    pub(super) fn is_explicit(&mut self, path: &[u8]) {
+        self.implied.remove(path);
+    }
+
+    /// The directories that have no entry.
+    pub(super) fn implied(&self) -> impl Iterator<Item = &[u8]> {
+        self.implied.iter().map(Vec::as_slice)
     }
 
     /// Walks to `path` component by component, making what is missing. Symbolic links are read here
@@ -146,7 +157,7 @@ impl Tree {
         if whiteout {
             self.make_opaque(path)?;
         }
-        self.implied.push(path.to_vec());
+        self.implied.insert(path.to_vec());
         Ok(())
     }
 
@@ -162,6 +173,12 @@ impl Tree {
         let is_directory = kind(&stat) == FileType::Directory;
         if is_directory && for_directory {
             return Ok(Place::Directory);
+        }
+        if for_directory && self.markers == Markers::Literal && kind(&stat) == FileType::Symlink {
+            match self.existing(path, OFlags::PATH) {
+                Err(Errno::NOTDIR) => {}
+                _ => return Ok(Place::Link),
+            }
         }
         self.remove(parent, name, path, is_directory)?;
         Ok(if self.is_whiteout(&stat) { Place::WasWhiteout } else { Place::Free })

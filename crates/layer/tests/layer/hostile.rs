@@ -188,7 +188,7 @@ fn parents_that_are_missing_are_made_also_at_the_end_of_a_link() {
     let parts = [symlink("lib", "usr/lib"), file("lib/x", "1"), file("p/q/r", "2")];
     let extracted = scene.apply(&archive(&parts)).expect("extracted");
     assert_eq!((scene.read("usr/lib/x"), scene.read("p/q/r")), ("1".into(), "2".into()));
-    let implied: Vec<_> = ["usr", "usr/lib", "p", "p/q"].iter().map(PathBuf::from).collect();
+    let implied: Vec<_> = ["p", "p/q", "usr", "usr/lib"].iter().map(PathBuf::from).collect();
     assert_eq!(extracted.implied_directories, implied);
     let made = scene.delta().join("p").metadata().expect("directory");
     assert_eq!((made.mode() & 0o7777, made.mtime()), (0o755, 0));

@@ -105,9 +105,47 @@ fn an_archive_goes_over_what_is_there() {
         (read("squashed"), read(".wh.kept"), read("twin")),
         ("now a file".into(), "just a name".into(), "new".into())
     );
-    // As with Docker, an entry for the root is one for the destination.
+    // As with BuildKit, an entry for the root is none for the destination.
     let root = dir.path().metadata().expect("directory");
-    assert_eq!((root.mode() & 0o7777, root.mtime()), (0o755, 0));
+    assert_ne!((root.mode() & 0o7777, root.mtime()), (0o755, 0));
+}
+
+#[test]
+fn a_directory_goes_to_where_a_link_leads() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir_all(at("usr/lib")).expect("directories");
+    fs::write(at("file"), "").expect("file");
+    for (target, link) in [("usr/lib", "lib"), ("usr/new", "new"), ("/file", "to-file")] {
+        std::os::unix::fs::symlink(target, at(link)).expect("link");
+    }
+    let parts = [
+        directory("lib/"),
+        file("lib/libc", "1"),
+        directory("new"),
+        file("new/x", "2"),
+        directory("to-file"),
+        file("to-file/x", "3"),
+    ];
+    unpack(&archive(&parts), dir.path());
+    let read = |path: &str| fs::read_to_string(at(path)).expect("file");
+    assert_eq!(
+        (read("usr/lib/libc"), read("usr/new/x"), read("to-file/x")),
+        ("1".into(), "2".into(), "3".into())
+    );
+    assert!(at("lib").is_symlink() && at("new").is_symlink() && !at("to-file").is_symlink());
+    assert_eq!(at("usr/lib").metadata().expect("directory").mtime(), 0);
+}
+
+#[test]
+fn devices_and_pipes_are_left_out() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    fs::write(dir.path().join("pipe"), "stays").expect("file");
+    let parts = [entry(b'3', "null", "", b""), entry(b'4', "disk", "", b""), entry(b'6', "pipe", "", b"")];
+    let unpacked = unpack(&archive(&parts), dir.path());
+    assert_eq!(unpacked.skipped_special, ["null", "disk", "pipe"].map(PathBuf::from));
+    assert_eq!(fs::read(dir.path().join("pipe")).expect("file"), b"stays");
+    assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1);
 }
 
 #[test]
