@@ -1,6 +1,6 @@
 //! Errors at the edge: kind to exit code, causes and hints to text. Nothing else prints errors.
 
-use std::{error::Error as _, fmt::Display, io};
+use std::{fmt::Display, io};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
@@ -155,9 +155,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
     causes
 }
 
-/// The first cause, for the label below a marked place.
+/// The innermost cause, for the label below a marked place.
 fn cause_line(error: &Error) -> String {
-    error.source().map(ToString::to_string).unwrap_or_default()
+    chain(error).pop().unwrap_or_default()
 }
 
 /// What to do about it.
@@ -179,7 +179,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::ReadDockerfile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Some("name it with `-f PATH`, or make a file called `Dockerfile` in the context".to_owned())
         }
-        Error::Base { hint, cause, .. } => hint.clone().or_else(|| cause.hint()),
+        Error::Base { hint, cause, .. } => hint.clone().or_else(|| operation_hint(cause)),
         Error::NoSuchImage { nearest, .. } => match nearest {
             Some(name) => Some(format!("did you mean `{name}`?")),
             None => Some("`archway images` lists what is there".to_owned()),

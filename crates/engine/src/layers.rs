@@ -58,6 +58,9 @@ impl LayerMaker {
             let (store, delta, on_layer) = (self.store.clone(), *delta, self.on_layer.clone());
             let clamp_mtime = self.clamp_mtime;
             let task = tokio::task::spawn_blocking(move || {
+                if let Some(known) = find(&store, &delta, settings, clamp_mtime)? {
+                    return Ok(known);
+                }
                 let layer = make(&store, &delta, settings, clamp_mtime)?;
                 on_layer(&layer);
                 Ok(layer)
@@ -74,19 +77,26 @@ impl LayerMaker {
     }
 }
 
-/// Finds the layer of `delta` in the store, or makes it.
+/// The layer of `delta`, if the store has it.
+fn find(
+    store: &Store,
+    delta: &SnapshotKey,
+    settings: LayerSettings,
+    clamp_mtime: Option<i64>,
+) -> Result<Option<Layer>, StepError> {
+    match store.layers().get(delta, &format_id(settings, clamp_mtime))? {
+        Some(record) if store.blobs().contains(&record.digest)? => Ok(Some(layer(record))),
+        _ => Ok(None),
+    }
+}
+
+/// Makes the layer of `delta`, and puts it in the store.
 fn make(
     store: &Store,
     delta: &SnapshotKey,
     settings: LayerSettings,
     clamp_mtime: Option<i64>,
 ) -> Result<Layer, StepError> {
-    let format = format_id(settings, clamp_mtime);
-    if let Some(record) = store.layers().get(delta, &format)?
-        && store.blobs().contains(&record.digest)?
-    {
-        return Ok(layer(record));
-    }
     let path = store.snapshots().path(delta)?.ok_or(StepError::DeltaMissing { key: *delta })?;
     let mut writer = store.blobs().writer()?;
     let options = LayerOptions { compression: settings.compression, clamp_mtime, ..LayerOptions::default() };
@@ -98,7 +108,7 @@ fn make(
         size: info.size,
         media_type: info.media_type.to_owned(),
     };
-    store.layers().put(delta, &format, &record)?;
+    store.layers().put(delta, &format_id(settings, clamp_mtime), &record)?;
     if clamp_mtime.is_none() {
         // A build that starts from this image needs not unpack what is here.
         store.layers().set_extracted(&record.diff_id, delta)?;

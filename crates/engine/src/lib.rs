@@ -97,7 +97,7 @@ pub struct Job {
     pub annotations: BTreeMap<String, String>,
     /// Who is told.
     pub events: Events,
-    /// Told of each layer as soon as its blob is in the store, so that pushing overlaps building.
+    /// Told of each layer that is made, as soon as its blob is in the store, so that pushing overlaps building.
     pub on_layer: Arc<dyn Fn(&Layer) + Send + Sync>,
 }
 

@@ -54,7 +54,7 @@ pub enum Error {
         hint: Option<String>,
         /// Why.
         #[source]
-        cause: Box<archway_registry::Error>,
+        cause: Box<Error>,
     },
     /// An image or a name that is not what it should be.
     #[error("`{name}` is not in the local store")]

@@ -52,6 +52,7 @@ impl Found {
                 let registry = &context.engine.registry;
                 let fetched =
                     registry.manifest(reference).await.map_err(Error::registry("read", reference))?;
+                context.store().blobs().put(&fetched.bytes)?;
                 Ok(Self { origin: Origin::Registry(reference.clone()), top: fetched.descriptor })
             }
             ImageLocation::OciLayout { dir, tag_or_digest } => {
@@ -72,24 +73,29 @@ impl Found {
         }
     }
 
-    /// A document below the image; its digest was checked.
+    /// A document below the image; its digest was checked. What a registry gave once is not asked for
+    /// again: a digest means the same bytes for ever.
     pub async fn document(&self, context: &Context, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let blobs = context.store().blobs();
         let missing = || Error::BlobMissing { digest: descriptor.digest.clone() };
         match &self.origin {
             Origin::Registry(reference) => {
+                if let Some(known) = blobs.read(&descriptor.digest, MAX_DOCUMENT)? {
+                    return Ok(known);
+                }
                 let registry = &context.engine.registry;
                 let failed = Error::registry("read", reference);
-                if media_type::is_index(&descriptor.media_type)
-                    || media_type::is_manifest(&descriptor.media_type)
-                {
+                let media_type = &descriptor.media_type;
+                let bytes = if media_type::is_index(media_type) || media_type::is_manifest(media_type) {
                     let by_digest = reference.with_digest(descriptor.digest.clone());
-                    return Ok(registry.manifest(&by_digest).await.map_err(failed)?.bytes);
-                }
-                registry.blob(reference, descriptor).await.map_err(failed)
+                    registry.manifest(&by_digest).await.map_err(failed)?.bytes
+                } else {
+                    registry.blob(reference, descriptor).await.map_err(failed)?
+                };
+                blobs.put(&bytes)?;
+                Ok(bytes)
             }
-            Origin::Store => {
-                context.store().blobs().read(&descriptor.digest, MAX_DOCUMENT)?.ok_or_else(missing)
-            }
+            Origin::Store => blobs.read(&descriptor.digest, MAX_DOCUMENT)?.ok_or_else(missing),
             Origin::Layout(layout) => Ok(layout.read_blob(descriptor)?),
             Origin::Archive(archive) => archive.document(&descriptor.digest),
         }

@@ -143,7 +143,8 @@ fn steps(graph: &Graph, build_platform: &Platform) -> Vec<Step> {
                 stage: label.stage.clone(),
                 position: label.position,
                 total: label.total,
-                name: label.name.clone(),
+                // One line, however the instruction was laid out.
+                name: label.name.split_whitespace().collect::<Vec<_>>().join(" "),
             })
         })
         .collect()

@@ -5,19 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use archway_dockerfile::ast::SourceText;
 use archway_engine::BaseImage;
 use archway_graph::{BaseRequest, ResolvedBase};
-use archway_oci::{
-    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json::MAX_DOCUMENT, media_type,
-    platform,
-};
-use archway_store::Store;
+use archway_oci::{Digest, Platform, Reference, reference::ImageLocation};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::{Context, Error};
+use crate::{
+    Context, Error,
+    origin::{Found, Origin},
+};
 
 /// Base images that are resolved at the same time.
 const PARALLEL: usize = 8;
-/// An index in an index in an index …
-const MAX_DEPTH: usize = 4;
 
 /// Base images that were resolved so far.
 #[derive(Debug, Default)]
@@ -39,7 +36,13 @@ impl Bases {
     ) -> Result<(), Error> {
         let resolved: Vec<(BaseRequest, Resolved)> = stream::iter(requests)
             .map(|request| async move {
-                let resolved = resolve(context, text, &request, pull).await?;
+                let resolved = resolve(context, &request, pull).await.map_err(|cause| Error::Base {
+                    name: request.name.clone(),
+                    platform: request.platform.clone(),
+                    place: Box::new((text.clone(), request.span)),
+                    hint: request.hint.clone(),
+                    cause: Box::new(cause),
+                })?;
                 Ok::<_, Error>((request, resolved))
             })
             .buffered(PARALLEL)
@@ -64,70 +67,22 @@ struct Resolved {
     image: BaseImage,
 }
 
-/// The local store first, as Docker does, unless `--pull` says otherwise.
-async fn resolve(
-    context: &Context,
-    text: &SourceText,
-    request: &BaseRequest,
-    pull: bool,
-) -> Result<Resolved, Error> {
+/// The local store first, as Docker does, unless `--pull` says otherwise. If the store has the name
+/// without this platform, the registry is asked.
+async fn resolve(context: &Context, request: &BaseRequest, pull: bool) -> Result<Resolved, Error> {
     let reference: Reference = request.name.parse().expect("lowering asks for valid references only");
-    if !pull && let Some(found) = local(context, request, &reference)? {
-        return Ok(found);
-    }
-    let registry = &context.engine.registry;
-    let resolved = registry.resolve(&reference, &request.platform).await.map_err(|cause| Error::Base {
-        name: request.name.clone(),
-        platform: request.platform.clone(),
-        place: Box::new((text.clone(), request.span)),
-        hint: request.hint.clone(),
-        cause: Box::new(cause),
-    })?;
-    let image = BaseImage {
-        name: request.name.clone(),
-        origin: Some(reference.clone()),
-        manifest: resolved.manifest,
-        config: resolved.config,
+    let location = ImageLocation::Registry(reference.clone());
+    let found = Found::at(context, &location, pull).await?;
+    let (found, child) = match found.child(context, &request.name, &request.platform).await {
+        Err(Error::NoSuchPlatform { .. }) if matches!(found.origin, Origin::Store) => {
+            let found = Found::at(context, &location, true).await?;
+            let child = found.child(context, &request.name, &request.platform).await?;
+            (found, child)
+        }
+        child => (found, child?),
     };
-    Ok(Resolved { digest: resolved.manifest_descriptor.digest, reference, image })
-}
-
-fn local(context: &Context, request: &BaseRequest, reference: &Reference) -> Result<Option<Resolved>, Error> {
-    let store = context.store();
-    let Some(image) = store.images().get(&reference.to_string())? else { return Ok(None) };
-    // The name may be there without this platform: then the registry is asked.
-    let Some(descriptor) = child(store, &image.descriptor, &request.platform, MAX_DEPTH)? else {
-        return Ok(None);
-    };
-    let manifest = Manifest::parse(&document(store, &descriptor.digest)?)?;
-    let config = ImageConfig::parse(&document(store, &manifest.config.digest)?)?;
-    let image = BaseImage { name: request.name.clone(), origin: None, manifest, config };
-    Ok(Some(Resolved { reference: reference.clone(), digest: descriptor.digest, image }))
-}
-
-/// The manifest for `platform` below `top`, in the store.
-fn child(
-    store: &Store,
-    top: &Descriptor,
-    wanted: &Platform,
-    depth: usize,
-) -> Result<Option<Descriptor>, Error> {
-    if !media_type::is_index(&top.media_type) {
-        return Ok(Some(top.clone()));
-    }
-    if depth == 0 {
-        return Ok(None);
-    }
-    let index = Index::parse(&document(store, &top.digest)?)?;
-    let offered: Vec<(&Descriptor, &Platform)> =
-        index.manifests.iter().filter_map(|child| Some((child, child.platform.as_ref()?))).collect();
-    match platform::best_match(wanted, offered.iter().map(|(_, platform)| *platform)) {
-        Some(best) => child(store, offered[best].0, wanted, depth - 1),
-        None => Ok(None),
-    }
-}
-
-fn document(store: &Store, digest: &Digest) -> Result<Vec<u8>, Error> {
-    let bytes = store.blobs().read(digest, MAX_DOCUMENT)?;
-    bytes.ok_or_else(|| Error::BlobMissing { digest: digest.clone() })
+    let (manifest, config) = found.image(context, &child).await?;
+    let origin = matches!(found.origin, Origin::Registry(_)).then(|| reference.clone());
+    let image = BaseImage { name: request.name.clone(), origin, manifest, config };
+    Ok(Resolved { reference, digest: child.digest, image })
 }

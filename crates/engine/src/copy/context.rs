@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use archway_report::{Event, Events};
 use archway_source::{Kind, Snapshot, SourceFile};
 use archway_store::Store;
 
@@ -11,9 +12,19 @@ use crate::{
     key::{self, Key},
 };
 
-/// A hash of everything about the selected files that a copy of them keeps.
-pub(crate) fn content(snapshot: &Snapshot, patterns: &[String], store: &Store) -> Result<Key, StepError> {
+/// A hash of everything about the selected files that a copy of them keeps. A wildcard that matches
+/// nothing is allowed, but seldom meant: the user is told.
+pub(crate) fn content(
+    snapshot: &Snapshot,
+    patterns: &[String],
+    store: &Store,
+    events: &Events,
+) -> Result<Key, StepError> {
     let selection = snapshot.select(patterns)?;
+    for pattern in &selection.unmatched {
+        let message = format!("`{pattern}` matches nothing in the build context");
+        events.send(Event::Warning { message });
+    }
     let digest = snapshot.digest(&selection, &store.file_hashes())?;
     Ok(key::content(&digest.to_hex().as_str()))
 }

@@ -67,8 +67,8 @@ impl Step<'_> {
         match source {
             CopySource::Context { paths } => {
                 let (snapshot, store) = (self.context(), self.build.engine.store.clone());
-                let paths = paths.clone();
-                blocking(move || context::content(&snapshot, &paths, &store)).await
+                let (paths, events) = (paths.clone(), self.build.job.events.clone());
+                blocking(move || context::content(&snapshot, &paths, &store, &events)).await
             }
             CopySource::Inline { files } => Ok(key::content(files)),
             CopySource::Node { node, paths } => {

@@ -12,7 +12,7 @@ use archway_report::{Event, Events, TransferKind};
 use archway_store::Store;
 use futures_util::{
     FutureExt as _, StreamExt as _, TryStreamExt as _,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, try_join_all},
     stream,
 };
 use tokio::{runtime::Handle, task::AbortHandle};
@@ -88,17 +88,47 @@ impl LayerPushes {
         images: &[BuiltImage],
         index: &BuiltIndex,
     ) -> Result<Vec<Published>, Error> {
+        let names: Vec<(&Reference, bool)> = targets
+            .iter()
+            .filter_map(|target| match target {
+                Target::Registry { references, by_digest } => Some((references, *by_digest)),
+                _ => None,
+            })
+            .flat_map(|(references, by_digest)| references.iter().map(move |name| (name, by_digest)))
+            .collect();
+        let there = names.iter().map(|(name, by_digest)| self.is_published(name, *by_digest, index));
+        let there: Vec<bool> = try_join_all(there).await?;
         for repository in &self.0.repositories {
-            self.push_image(context, repository, images, index).await?;
-        }
-        let mut published = Vec::new();
-        for target in targets {
-            let Target::Registry { references, by_digest } = target else { continue };
-            for reference in references {
-                published.push(self.publish_name(reference, *by_digest, index).await?);
+            let mut own = names.iter().zip(&there);
+            let complete = |(name, _): &(&Reference, bool)| {
+                name.repository_name() == repository.repository_name()
+            };
+            // A registry takes an index only with everything below it: a name that points at this
+            // very index leaves nothing to do.
+            if own.any(|(name, there)| complete(name) && !there) {
+                self.push_image(context, repository, images, index).await?;
             }
         }
+        let mut published = Vec::new();
+        for ((name, by_digest), there) in names.into_iter().zip(there) {
+            if !there && !by_digest {
+                self.move_tag(name, index).await?;
+            }
+            let target = if by_digest { name.repository_name() } else { by_tag(name).familiar() };
+            published.push(Published { target, digest: Some(index.descriptor.digest.clone()) });
+        }
         Ok(published)
+    }
+
+    /// Whether a name points at this index already.
+    async fn is_published(&self, name: &Reference, by_digest: bool, index: &BuiltIndex) -> Result<bool, Error> {
+        let target = match by_digest {
+            true => name.with_digest(index.descriptor.digest.clone()),
+            false => by_tag(name),
+        };
+        // A repository that cannot be read yet may not exist: pushing will tell.
+        let current = self.0.client.head_manifest(&target).await.unwrap_or(None);
+        Ok(current.is_some_and(|current| current.digest == index.descriptor.digest))
     }
 
     /// Blobs, children and index of one repository, all by digest: no tag moves.
@@ -159,22 +189,18 @@ impl LayerPushes {
         pushed.map(drop).map_err(Error::registry("push", &target))
     }
 
-    async fn publish_name(
-        &self,
-        reference: &Reference,
-        by_digest: bool,
-        index: &BuiltIndex,
-    ) -> Result<Published, Error> {
-        let digest = Some(index.descriptor.digest.clone());
-        if by_digest {
-            return Ok(Published { target: reference.repository_name(), digest });
-        }
-        let target = Reference { digest: None, ..reference.clone() };
+    /// The moment of publication: the tag points at the complete index.
+    async fn move_tag(&self, name: &Reference, index: &BuiltIndex) -> Result<(), Error> {
+        let target = by_tag(name);
         let bytes = index.bytes.clone().into();
         let pushed = self.0.client.push_manifest(&target, &index.descriptor.media_type, bytes).await;
-        pushed.map_err(Error::registry("publish", &target))?;
-        Ok(Published { target: target.familiar(), digest })
+        pushed.map(drop).map_err(Error::registry("publish", &target))
     }
+}
+
+/// A name without the digest that it may have.
+fn by_tag(name: &Reference) -> Reference {
+    Reference { digest: None, ..name.clone() }
 }
 
 impl Pushes {
