@@ -47,7 +47,7 @@ impl LayerMaker {
         let Some(making) = self.begin(delta) else { return Ok(None) };
         match making.await {
             Ok(layer) => Ok(Some(layer)),
-            Err(error) => Err(Arc::try_unwrap(error).unwrap_or_else(|shared| StepError::Shared(shared))),
+            Err(error) => Err(Arc::try_unwrap(error).unwrap_or_else(StepError::Shared)),
         }
     }
 

@@ -41,9 +41,8 @@ impl Step<'_> {
         if reuse && let Some(delta) = self.cached(key)? {
             return Ok(delta);
         }
-        let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
-
         let lowers = base.materialize(store).await?;
+        let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         self.begin();
         let user = match op.user.as_str() {
             "" => User::default(),

@@ -83,7 +83,7 @@ fn read_text(path: &Path, failed: impl Fn(io::Error) -> Error) -> Result<SourceT
         return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
     let text = std::fs::read_to_string(path).map_err(&failed)?;
-    Ok(SourceText::new(&path.display().to_string(), &text))
+    Ok(SourceText::new(path.display().to_string(), &text))
 }
 
 fn copies_from_context(graph: &Graph) -> bool {

@@ -50,7 +50,7 @@ impl Live {
     pub(crate) fn events(&self) -> Events {
         let (view, bar) = (self.view.clone(), self.bar.clone());
         Events::new(move |event| {
-            let lines = view.lock().expect("no holder panics").observe(&event, Instant::now());
+            let lines = view.lock().expect("no holder panics").observe(&event, Instant::now(), width());
             for line in lines {
                 bar.println(line);
             }
@@ -60,15 +60,18 @@ impl Live {
     /// Removes the frame; finished lines stay.
     pub(crate) fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.drawer.thread().unpark();
         let _ = self.drawer.join();
         self.bar.finish_and_clear();
     }
 }
 
+/// Columns of the terminal.
+fn width() -> usize {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
+}
+
 fn draw(view: &Mutex<View>, bar: &ProgressBar) {
-    let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into());
-    let frame = view.lock().expect("no holder panics").frame(Instant::now(), width);
+    let frame = view.lock().expect("no holder panics").frame(Instant::now(), width());
     bar.set_message(frame.join("\n"));
     bar.tick();
 }

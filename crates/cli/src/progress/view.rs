@@ -45,8 +45,8 @@ struct Running {
 }
 
 impl View {
-    /// Takes note of an event. Gives the lines that stay on the terminal because of it.
-    pub(crate) fn observe(&mut self, event: &Event, now: Instant) -> Vec<String> {
+    /// Takes note of an event. Gives the lines that stay on the terminal because of it, one row each.
+    pub(crate) fn observe(&mut self, event: &Event, now: Instant, width: usize) -> Vec<String> {
         match event {
             Event::Planned { steps, platforms } => {
                 self.steps = steps.iter().map(|step| (step.id, step.clone())).collect();
@@ -54,7 +54,7 @@ impl View {
                 let plan = |plan: &PlatformPlan| {
                     format!("{BOLD}{}{BOLD:#} {DIM}{}: {}{DIM:#}", plan.platform, plan.strategy, plan.reason)
                 };
-                platforms.iter().map(plan).collect()
+                platforms.iter().map(plan).map(|line| fit(&line, width)).collect()
             }
             Event::StepStarted { step } => {
                 let running = Running { since: now, log: Vec::new(), partial: String::new() };
@@ -69,7 +69,8 @@ impl View {
             }
             Event::StepFinished { step, outcome, duration } => {
                 self.running.remove(step);
-                self.finished(*step, outcome, *duration)
+                let lines = self.finished(*step, outcome, *duration);
+                lines.iter().map(|line| fit(line, width)).collect()
             }
             Event::Transfer { name, kind, current, total, done } => {
                 if *done {
@@ -99,7 +100,7 @@ impl View {
             StepOutcome::Failed { message } => (format!("{RED}✗{RED:#}"), message.clone()),
             StepOutcome::Cancelled => return Vec::new(),
         };
-        vec![format!("{mark} {} {} {DIM}{text}{DIM:#}", self.place(step), step.name)]
+        vec![format!("{mark} {} {DIM}{text}{DIM:#} {}", self.place(step), step.name)]
     }
 
     /// The lines below the finished ones: running steps grouped by platform, transfers, a total.
@@ -115,7 +116,7 @@ impl View {
         for (step, running) in running {
             let time = seconds(now.duration_since(running.since));
             let place = self.place(step);
-            lines.push(fit(&format!("{BLUE}▸{BLUE:#} {place} {} {DIM}{time}{DIM:#}", step.name), width));
+            lines.push(fit(&format!("{BLUE}▸{BLUE:#} {place} {DIM}{time}{DIM:#} {}", step.name), width));
             for line in &running.log {
                 lines.push(fit(&format!("    {DIM}{line}{DIM:#}"), width));
             }
@@ -211,7 +212,7 @@ mod tests {
             step(2, &["linux/amd64"], "0", "RUN test"),
         ];
         let platforms = vec![plan("linux/amd64"), plan("linux/arm64")];
-        view.observe(&Event::Planned { steps, platforms }, start);
+        view.observe(&Event::Planned { steps, platforms }, start, 80);
         view
     }
 
@@ -224,17 +225,17 @@ mod tests {
         let start = Instant::now();
         let mut view = view(start);
         for id in [1, 2, 0] {
-            view.observe(&Event::StepStarted { step: StepId(id) }, start);
+            view.observe(&Event::StepStarted { step: StepId(id) }, start, 80);
         }
         let text = "one\ntwo\n10%\r20%\r30%\npart".to_owned();
-        view.observe(&Event::StepLog { step: StepId(1), stream: Stream::Stdout, text }, start);
+        view.observe(&Event::StepLog { step: StepId(1), stream: Stream::Stdout, text }, start, 80);
         let frame = strip(&view.frame(start + Duration::from_secs(2), 40));
         assert_eq!(
             frame,
             [
-                "▸ [all build 1/4] RUN make 2.0s",
-                "▸ [linux/amd64 3/4] RUN test 2.0s",
-                "▸ [linux/arm64 2/4] RUN test 2.0s",
+                "▸ [all build 1/4] 2.0s RUN make",
+                "▸ [linux/amd64 3/4] 2.0s RUN test",
+                "▸ [linux/arm64 2/4] 2.0s RUN test",
                 "    two",
                 "    30%",
                 "0/3 steps, 0 cached",
@@ -251,9 +252,9 @@ mod tests {
             outcome,
             duration: Duration::from_secs(3),
         };
-        assert!(view.observe(&finished(0, StepOutcome::Cached), start).is_empty());
-        let done = view.observe(&finished(1, StepOutcome::Done), start);
-        assert_eq!(strip(&done), ["✓ [linux/arm64 2/4] RUN test 3.0s"]);
+        assert!(view.observe(&finished(0, StepOutcome::Cached), start, 80).is_empty());
+        let done = view.observe(&finished(1, StepOutcome::Done), start, 80);
+        assert_eq!(strip(&done), ["✓ [linux/arm64 2/4] 3.0s RUN test"]);
         assert_eq!(strip(&view.frame(start, 40)), ["2/3 steps, 1 cached"]);
     }
 

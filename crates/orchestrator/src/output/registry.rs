@@ -100,9 +100,8 @@ impl LayerPushes {
         let there: Vec<bool> = try_join_all(there).await?;
         for repository in &self.0.repositories {
             let mut own = names.iter().zip(&there);
-            let complete = |(name, _): &(&Reference, bool)| {
-                name.repository_name() == repository.repository_name()
-            };
+            let complete =
+                |(name, _): &(&Reference, bool)| name.repository_name() == repository.repository_name();
             // A registry takes an index only with everything below it: a name that points at this
             // very index leaves nothing to do.
             if own.any(|(name, there)| complete(name) && !there) {
@@ -121,7 +120,12 @@ impl LayerPushes {
     }
 
     /// Whether a name points at this index already.
-    async fn is_published(&self, name: &Reference, by_digest: bool, index: &BuiltIndex) -> Result<bool, Error> {
+    async fn is_published(
+        &self,
+        name: &Reference,
+        by_digest: bool,
+        index: &BuiltIndex,
+    ) -> Result<bool, Error> {
         let target = match by_digest {
             true => name.with_digest(index.descriptor.digest.clone()),
             false => by_tag(name),
