@@ -1,6 +1,9 @@
 //! A root file system as the engine handles it: a stack of deltas, not mounted until someone looks.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use archway_store::{SnapshotKey, Store};
 
@@ -21,35 +24,60 @@ pub struct RootFs {
     deltas: Arc<[SnapshotKey]>,
     /// The image at the bottom, whose deltas may not be on disk yet.
     image: Option<Arc<LazyImage>>,
+    /// Where the deltas are, once somebody asked.
+    paths: Paths,
+    /// The same of the root file system below the topmost delta.
+    paths_below: Option<Paths>,
 }
+
+type Paths = Arc<OnceLock<Arc<[PathBuf]>>>;
 
 impl RootFs {
     /// Nothing at all.
     pub(crate) fn scratch() -> Self {
-        Self { identity: key::scratch(), deltas: Arc::new([]), image: None }
+        Self {
+            identity: key::scratch(),
+            deltas: Arc::new([]),
+            image: None,
+            paths: Paths::default(),
+            paths_below: None,
+        }
     }
 
     /// An image's layers.
     pub(crate) fn of_image(image: Arc<LazyImage>) -> Self {
-        Self { identity: image.identity(), deltas: image.deltas().into(), image: Some(image) }
+        Self {
+            identity: image.identity(),
+            deltas: image.deltas().into(),
+            image: Some(image),
+            paths: Paths::default(),
+            paths_below: None,
+        }
     }
 
     /// This root file system with one more delta.
     pub(crate) fn with(&self, delta: SnapshotKey) -> Self {
         let identity = key::stacked(self.identity, delta);
         let deltas = self.deltas.iter().copied().chain([delta]).collect();
-        Self { identity, deltas, image: self.image.clone() }
+        let (paths, paths_below) = (Paths::default(), Some(self.paths.clone()));
+        Self { identity, deltas, image: self.image.clone(), paths, paths_below }
     }
 
     /// Where the deltas are, bottom first; fetches and unpacks the image's layers if they are not here.
-    pub async fn materialize(&self, store: &Store) -> Result<Vec<PathBuf>, StepError> {
+    pub async fn materialize(&self, store: &Store) -> Result<Arc<[PathBuf]>, StepError> {
+        if let Some(paths) = self.paths.get() {
+            return Ok(paths.clone());
+        }
         if let Some(image) = &self.image {
             image.materialize().await?;
         }
-        self.deltas
-            .iter()
-            .map(|key| store.snapshots().path(key)?.ok_or(StepError::DeltaMissing { key: *key }))
-            .collect()
+        // A build of many steps looks each delta up once, not once for every step above it.
+        let below = self.paths_below.as_ref().and_then(|below| below.get());
+        let mut paths = below.map(|below| below.to_vec()).unwrap_or_default();
+        for key in &self.deltas[paths.len()..] {
+            paths.push(store.snapshots().path(key)?.ok_or(StepError::DeltaMissing { key: *key })?);
+        }
+        Ok(self.paths.get_or_init(|| paths.into()).clone())
     }
 
     /// A view of it.

@@ -51,7 +51,7 @@ impl Step<'_> {
         let pending = store.snapshots().begin()?;
         let spec = Spec {
             rootfs: SandboxRootfs {
-                lowers: lowers.into_iter().rev().collect(),
+                lowers: lowers.iter().rev().cloned().collect(),
                 upper: Some(pending.delta().to_owned()),
                 work: Some(pending.work().to_owned()),
             },

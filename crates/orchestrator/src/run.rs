@@ -66,7 +66,7 @@ impl Runnable {
         let scratch = context.store().snapshots().begin()?;
         let spec = Spec {
             rootfs: SandboxRootfs {
-                lowers: rootfs.materialize(context.store()).await?.into_iter().rev().collect(),
+                lowers: rootfs.materialize(context.store()).await?.iter().rev().cloned().collect(),
                 upper: Some(scratch.delta().to_owned()),
                 work: Some(scratch.work().to_owned()),
             },
