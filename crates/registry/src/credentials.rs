@@ -190,7 +190,9 @@ fn read(path: &Path) -> Result<Option<File>, Error> {
     match std::fs::read(path) {
         Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Ok(None),
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(invalid(&error))),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(failed(error)),
     }
 }
@@ -237,7 +239,8 @@ pub async fn erase(registry: &str) -> Result<bool, Error> {
         helper(name, "erase", server_key(registry)).await?;
         removed = true;
     }
-    let present: Vec<String> = keys(registry, "").into_iter().filter(|key| file.auths.contains_key(key)).collect();
+    let present: Vec<String> =
+        keys(registry, "").into_iter().filter(|key| file.auths.contains_key(key)).collect();
     if !present.is_empty() {
         change(&path, |auths| {
             for key in &present {
@@ -345,7 +348,8 @@ async fn helper(name: &str, action: &str, input: &str) -> Result<Option<String>,
     if output.status.success() {
         return Ok(Some(text));
     }
-    let said = if text.trim().is_empty() { String::from_utf8_lossy(&output.stderr) } else { text.as_str().into() };
+    let said =
+        if text.trim().is_empty() { String::from_utf8_lossy(&output.stderr) } else { text.as_str().into() };
     if said.contains(NOT_FOUND) { Ok(None) } else { Err(failed(said.trim().to_owned())) }
 }
 

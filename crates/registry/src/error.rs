@@ -175,10 +175,12 @@ impl Error {
                 "trust its authority with `--registry-ca FILE`, or allow it with `--insecure-registry {host}`"
             )),
             Self::Unreachable { .. } => Some("check the host name, and that the registry is running".into()),
-            Self::NotFound { .. } => Some("check the spelling; a private image also looks missing without a login".into()),
-            Self::NoSuchPlatform { platform, .. } => Some(format!(
-                "choose another base image, or leave {platform} out of `--platform`"
-            )),
+            Self::NotFound { .. } => {
+                Some("check the spelling; a private image also looks missing without a login".into())
+            }
+            Self::NoSuchPlatform { platform, .. } => {
+                Some(format!("choose another base image, or leave {platform} out of `--platform`"))
+            }
             Self::RateLimited { host, .. } => {
                 Some(format!("wait, or log in for a higher limit: `archway login {host}`"))
             }

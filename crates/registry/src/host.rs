@@ -127,7 +127,6 @@ fn files_with_extension(directory: &Path, extension: &str) -> Vec<std::path::Pat
     files
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,7 +56,8 @@ impl Client {
     /// The manifest or index that a reference points at: by digest if it has one, else by tag.
     pub async fn manifest(&self, reference: &Reference) -> Result<Fetched, Error> {
         let name = reference_name(reference);
-        let response = self.transport.send(&self.manifest_request(Method::GET, reference, &name), &[]).await?;
+        let response =
+            self.transport.send(&self.manifest_request(Method::GET, reference, &name), &[]).await?;
         let media_type = content_type(&response);
         let bytes = read_bounded(response, reference, MAX_DOCUMENT).await?;
         if let Some(expected) = &reference.digest {
@@ -75,9 +76,12 @@ impl Client {
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let digest = response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());
+        let digest =
+            response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());
         match (digest, response.content_length(), content_type(&response)) {
-            (Some(digest), Some(size), Some(media_type)) => Ok(Some(Descriptor::new(media_type, digest, size))),
+            (Some(digest), Some(size), Some(media_type)) => {
+                Ok(Some(Descriptor::new(media_type, digest, size)))
+            }
             // Not every registry answers HEAD in full.
             _ => Ok(Some(self.manifest(reference).await?.descriptor)),
         }
@@ -115,7 +119,8 @@ impl Client {
             let what = format!("{}@{}", reference.repository_name(), descriptor.digest);
             return Err(Error::SizeMismatch { what, expected: MAX_DOCUMENT, actual: descriptor.size });
         }
-        let response = self.transport.send(&blob_request(Method::GET, reference, &descriptor.digest), &[]).await?;
+        let response =
+            self.transport.send(&blob_request(Method::GET, reference, &descriptor.digest), &[]).await?;
         let bytes = read_bounded(response, reference, descriptor.size).await?;
         verify(reference, &descriptor.digest, &bytes)?;
         Ok(bytes)
@@ -130,7 +135,11 @@ impl Client {
 
     /// Reads a blob. A connection that breaks is resumed where it broke; the end of the stream is
     /// reached only if size and digest are right.
-    pub async fn blob_reader(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobReader, Error> {
+    pub async fn blob_reader(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<BlobReader, Error> {
         let download = Download {
             client: self.clone(),
             reference: reference.clone(),
@@ -295,7 +304,11 @@ impl Download {
     fn finish(&mut self) -> Result<(), Error> {
         let Some(hasher) = self.hasher.take() else { return Ok(()) };
         let (expected, actual) = (self.descriptor.digest.clone(), hasher.finish());
-        if actual == expected { Ok(()) } else { Err(Error::DigestMismatch { what: self.what(), expected, actual }) }
+        if actual == expected {
+            Ok(())
+        } else {
+            Err(Error::DigestMismatch { what: self.what(), expected, actual })
+        }
     }
 
     fn what(&self) -> String {

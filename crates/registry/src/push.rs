@@ -103,7 +103,12 @@ impl Client {
     }
 
     /// Asks for a mount from each repository in turn, and for an upload if none has the blob.
-    async fn start(&self, reference: &Reference, digest: &Digest, mount_from: &[String]) -> Result<Started, Error> {
+    async fn start(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        mount_from: &[String],
+    ) -> Result<Started, Error> {
         for from in mount_from.iter().filter(|from| **from != reference.repository) {
             let query = url::form_urlencoded::Serializer::new(String::new())
                 .append_pair("mount", digest.as_str())

@@ -117,7 +117,11 @@ impl Transport {
 
     /// Sends a request until it succeeds, fails for good, or was tried often enough. An answer is
     /// returned if its status is a success or one of `accepted`.
-    pub(crate) async fn send(&self, request: &Request<'_>, accepted: &[StatusCode]) -> Result<Response, Error> {
+    pub(crate) async fn send(
+        &self,
+        request: &Request<'_>,
+        accepted: &[StatusCode],
+    ) -> Result<Response, Error> {
         let mut delays = self.delays();
         loop {
             let (error, wait) = match self.send_once(request, accepted).await {
@@ -162,14 +166,19 @@ impl Transport {
                 Err(auth::unauthorized(registry, &scope, Some(&credential)))
             }
             status if status.is_success() => Ok(()),
-            _ => Err(self.failure(&Request::new(Method::GET, registry, String::new(), scope), response).await.error),
+            _ => Err(self
+                .failure(&Request::new(Method::GET, registry, String::new(), scope), response)
+                .await
+                .error),
         }
     }
 
     async fn send_once(&self, request: &Request<'_>, accepted: &[StatusCode]) -> Result<Response, Failed> {
         let host = self.host(request.registry).await?;
         let mut url = match &request.target {
-            Target::Path(path) => host.base.join(path).map_err(|_| protocol(request.registry, "no valid URL"))?,
+            Target::Path(path) => {
+                host.base.join(path).map_err(|_| protocol(request.registry, "no valid URL"))?
+            }
             Target::Url(url) => url.clone(),
         };
         let mut refused = false;
@@ -184,7 +193,8 @@ impl Transport {
                 sending = sending.header(AUTHORIZATION, header);
             }
             let sending = with_body(sending, &request.body).await?;
-            let response = sending.send().await.map_err(|error| unreachable_host(&authority(&url), &error))?;
+            let response =
+                sending.send().await.map_err(|error| unreachable_host(&authority(&url), &error))?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && ours && !refused {
                 refused = true;
@@ -196,7 +206,8 @@ impl Transport {
                 if redirects > MAX_REDIRECTS {
                     return Err(protocol(request.registry, "too many redirects").into());
                 }
-                url = location(&response, &url).ok_or_else(|| protocol(request.registry, "a bad redirect"))?;
+                url =
+                    location(&response, &url).ok_or_else(|| protocol(request.registry, "a bad redirect"))?;
                 if url.scheme() != "https" && host.scheme == Scheme::Https {
                     return Err(protocol(request.registry, "a redirect from HTTPS to HTTP").into());
                 }
@@ -221,7 +232,12 @@ impl Transport {
     }
 
     /// A request was refused: the token ended early, or the registry asks only now.
-    async fn authenticate(&self, host: &Host, request: &Request<'_>, refusal: &Response) -> Result<(), Error> {
+    async fn authenticate(
+        &self,
+        host: &Host,
+        request: &Request<'_>,
+        refusal: &Response,
+    ) -> Result<(), Error> {
         self.tokens.forget(request.registry, &request.scope);
         let asked = refusal.headers().get_all(WWW_AUTHENTICATE);
         let challenge = Challenge::parse(asked.iter(), host.scheme == Scheme::Http);
@@ -239,7 +255,8 @@ impl Transport {
     ) -> Result<HeaderValue, Error> {
         let (registry, scope) = (request.registry, &request.scope);
         let keychain = &self.options.credentials;
-        let credential = host.credential.get_or_try_init(|| keychain.find(registry, &scope.repository)).await?;
+        let credential =
+            host.credential.get_or_try_init(|| keychain.find(registry, &scope.repository)).await?;
         // Token servers are often elsewhere than their registry.
         let elsewhere;
         let client = match challenge {
@@ -336,7 +353,9 @@ impl Transport {
             }
             StatusCode::NOT_FOUND => Error::NotFound { host: registry.to_owned(), what: what(request) },
             StatusCode::TOO_MANY_REQUESTS => Error::RateLimited { host: registry.to_owned(), retry_after },
-            _ => Error::Registry { method: request.method.to_string(), url, status: status.as_u16(), messages },
+            _ => {
+                Error::Registry { method: request.method.to_string(), url, status: status.as_u16(), messages }
+            }
         };
         Failed { error, retry_after }
     }
