@@ -173,9 +173,12 @@ fn hint(error: &CliError) -> Option<String> {
 
 fn operation_hint(error: &Error) -> Option<String> {
     match error {
-        Error::ContextMissing { .. } => {
-            Some("give a directory: `archway build [OPTIONS] DIRECTORY`".to_owned())
-        }
+        Error::ContextMissing { path } => Some(match path.to_str() {
+            Some(text) if text == "-" || text.contains("://") || text.starts_with("git@") => {
+                "only directories are build contexts so far: fetch the files, and build from there".to_owned()
+            }
+            _ => "give a directory: `archway build [OPTIONS] DIRECTORY`".to_owned(),
+        }),
         Error::ReadDockerfile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Some("name it with `-f PATH`, or make a file called `Dockerfile` in the context".to_owned())
         }
