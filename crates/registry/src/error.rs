@@ -164,6 +164,19 @@ impl Error {
         }
     }
 
+    /// Whether the registry refused a manifest because it does not know something the manifest names.
+    /// After that was pushed, it means that somebody removed it, or that another push of the same
+    /// content was under way: pushing again helps.
+    pub fn is_missing_content(&self) -> bool {
+        const CODES: [&str; 3] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
+        match self {
+            Self::Registry { messages, .. } => {
+                messages.iter().any(|message| CODES.contains(&message.code.as_str()))
+            }
+            _ => false,
+        }
+    }
+
     /// What a user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use archway_engine::{BuiltImage, Layer};
@@ -22,6 +23,10 @@ use crate::{Context, Error, build::Published, index::BuiltIndex};
 
 /// Blobs that are pushed at the same time.
 const PARALLEL: usize = 8;
+/// Times that an image is pushed again when the registry misses a part of it.
+const MISSING_CONTENT_RETRIES: usize = 4;
+/// Wait before that.
+const MISSING_CONTENT_DELAY: Duration = Duration::from_millis(250);
 /// Bytes between two progress events.
 const PROGRESS_STEP: u64 = 1 << 20;
 
@@ -105,7 +110,7 @@ impl LayerPushes {
             // A registry takes an index only with everything below it: a name that points at this
             // very index leaves nothing to do.
             if own.any(|(name, there)| complete(name) && !there) {
-                self.push_image(context, repository, images, index).await?;
+                self.push_until_known(context, repository, images, index).await?;
             }
         }
         let mut published = Vec::new();
@@ -133,6 +138,28 @@ impl LayerPushes {
         // A repository that cannot be read yet may not exist: pushing will tell.
         let current = self.0.client.head_manifest(&target).await.unwrap_or(None);
         Ok(current.is_some_and(|current| current.digest == index.descriptor.digest))
+    }
+
+    /// Pushes, and pushes again what the registry does not know although it was pushed: another build
+    /// of the same content, or a garbage collection, may be under way there.
+    async fn push_until_known(
+        &self,
+        context: &Context,
+        repository: &Reference,
+        images: &[BuiltImage],
+        index: &BuiltIndex,
+    ) -> Result<(), Error> {
+        for _ in 0..MISSING_CONTENT_RETRIES {
+            match self.push_image(context, repository, images, index).await {
+                Err(Error::Registry { source, .. }) if source.is_missing_content() => {
+                    tokio::time::sleep(MISSING_CONTENT_DELAY).await;
+                    let own = repository.repository_name();
+                    self.0.started.lock().expect("no holder panics").retain(|(name, _), _| *name != own);
+                }
+                result => return result,
+            }
+        }
+        self.push_image(context, repository, images, index).await
     }
 
     /// Blobs, children and index of one repository, all by digest: no tag moves.
