@@ -1,0 +1,17 @@
+//! The whole command line against a real registry: what a user types, and what other tools then read.
+//!
+//! One program, so that the themes share the base images and their tests run side by side.
+//!
+//! | module | about |
+//! |---|---|
+//! | [`scene`] | a command line, a registry and base images for one test |
+//! | [`readback`] | a pushed image as skopeo and tar see it |
+//! | the others | one theme each |
+
+mod build_push;
+mod determinism;
+mod instructions;
+mod layers_shared;
+mod readback;
+mod scene;
+mod stages;
