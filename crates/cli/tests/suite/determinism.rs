@@ -74,7 +74,7 @@ fn of_copied_files() {
 #[test]
 fn of_what_programs_write() {
     let dockerfile = "FROM BASE\nCOPY tree /tree\n\
-        RUN mkdir /new && for f in /tree/d3/*; do cp $f /new/; done && touch -d 2001-01-01 /new/old && umask > /new/umask\n\
+        RUN mkdir /new && for f in /tree/d3/*; do cp $f /new/; done && touch -d '2001-01-01 00:00:00' /new/old && umask > /new/umask\n\
         RUN rm -r /tree/d4 && chmod 4755 /bin/busybox && ln /new/umask /new/linked\n";
     assert_same_digest(dockerfile, TWO);
 }

@@ -12,6 +12,8 @@ mod build_push;
 mod determinism;
 mod instructions;
 mod layers_shared;
+mod outputs;
 mod readback;
+mod run_inspect;
 mod scene;
 mod stages;
