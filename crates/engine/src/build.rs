@@ -6,7 +6,7 @@ use archway_graph::{NodeId, Output};
 use archway_report::{Event, StepOutcome};
 use futures_util::{
     FutureExt as _,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, try_join_all},
 };
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Built, BuiltImage, Engine, Failure, Job, Layer, PlatformRun, StepError, assemble,
     assemble::MadeLayer,
+    cancel::Cancel,
     layers::LayerMaker,
     step::{Step, StepResult},
     step_id,
@@ -49,7 +50,7 @@ impl Engine {
         let mut ends: Vec<NodeEnd> = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
             let inputs = node.op.inputs().into_iter().map(|id| (id, ends[id.0 as usize].clone())).collect();
-            let cancel = all_cancelled(node.serves.iter().map(|index| platforms[*index].clone()).collect());
+            let cancel = Cancel::new(node.serves.iter().map(|index| platforms[*index].clone()).collect());
             ends.push(spawn_node(build.clone(), node.id, inputs, cancel));
         }
 
@@ -64,39 +65,19 @@ impl Engine {
     }
 }
 
-/// Cancelled when all of `tokens` are: a shared step goes on as long as one platform wants it.
-fn all_cancelled(tokens: Vec<CancellationToken>) -> CancellationToken {
-    if let [only] = tokens.as_slice() {
-        return only.clone();
-    }
-    let all = CancellationToken::new();
-    let cancel = all.clone();
-    tokio::spawn(async move {
-        for token in tokens {
-            token.cancelled().await;
-        }
-        cancel.cancel();
-    });
-    all
-}
-
-fn spawn_node(
-    build: Arc<Build>,
-    id: NodeId,
-    inputs: Vec<(NodeId, NodeEnd)>,
-    cancel: CancellationToken,
-) -> NodeEnd {
+fn spawn_node(build: Arc<Build>, id: NodeId, inputs: Vec<(NodeId, NodeEnd)>, cancel: Cancel) -> NodeEnd {
     let failure = move |error: StepError| Failure { node: id, error: Arc::new(error), log_tail: Vec::new() };
     let task = tokio::spawn(async move {
-        let mut results = Vec::with_capacity(inputs.len());
-        for (input, end) in inputs {
-            results.push((input, end.await?));
-        }
+        // The first input that fails is enough: the others may take long.
+        let results =
+            try_join_all(inputs.into_iter().map(|(id, end)| async move { Ok((id, end.await?)) })).await?;
         if cancel.is_cancelled() {
             return Err(failure(StepError::Cancelled));
         }
         let result = Step::new(&build, build.job.graph.node(id), &results, &cancel).execute().await?;
-        if let Some(delta) = &result.delta {
+        if let Some(delta) = &result.delta
+            && build.is_layer(id)
+        {
             build.layers.start(delta);
         }
         Ok(Arc::new(result))
@@ -166,6 +147,12 @@ async fn store_image(
 }
 
 impl Build {
+    /// Whether an image has the node's delta as a layer. Those of stages that are only copied from
+    /// stay on this machine.
+    fn is_layer(&self, node: NodeId) -> bool {
+        self.job.graph.outputs.iter().any(|output| output.layers.contains(&node))
+    }
+
     /// The base image of an output.
     fn base_of(&self, output: &Output) -> Option<Arc<crate::BaseImage>> {
         match &self.job.graph.node(output.base?).op {

@@ -41,3 +41,16 @@ fn bases_of_the_same_registry_are_mounted_not_uploaded() {
     assert_eq!(mounts, 6, "one for each base's layer: {requests:#?}");
     assert_eq!(uploads, 1 + 6, "the COPY and six configs: {requests:#?}");
 }
+
+#[test]
+fn what_only_a_build_stage_holds_is_not_pushed() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile(
+        "FROM BASE AS build\nWORKDIR /work\nRUN echo private > private && echo result > result\n\
+         FROM BASE\nCOPY --from=build /work/result /\n",
+    );
+    scene.push("local");
+    let requests = scene.requests();
+    let uploads = requests.iter().filter(|r| r.method == "PUT" && r.path.contains("/blobs/uploads/")).count();
+    assert_eq!(uploads, 1 + 1, "the COPY and the config: {requests:#?}");
+}
