@@ -1,7 +1,7 @@
 //! Debian packages of any architecture, without touching the host's package database.
 //!
 //! apt is given its own state and cache directories, knows all architectures at once, and reads the
-//! host's sources where the host is Debian. It runs as any user.
+//! host's sources where the host is Debian, and else those that mmdebstrap knows. It runs as any user.
 
 use std::{
     fs, io,
@@ -16,15 +16,20 @@ use crate::process::{self, ProcessError};
 /// Architectures whose package lists are read, by their Debian names.
 pub const ARCHITECTURES: [&str; 6] = ["amd64", "arm64", "armhf", "i386", "ppc64el", "s390x"];
 
-/// Where packages come from when the host's own sources do not have them. Signed by the key ring of
-/// the package `debian-archive-keyring`.
-const DEBIAN_SOURCES: &str = "\
-Types: deb
-URIs: http://mirror.example/debian
-Suites: bookworm
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-";
+/// The Debian release that packages come from when the host's own sources do not have them.
+pub(crate) const SUITE: &str = "bookworm";
+
+/// Makes mmdebstrap write the sources of a system that it would install, without installing anything:
+/// needs neither the network nor privileges. The first line is the suite itself; the others are its
+/// updates, partly from another host. An entry names the key ring of the package
+/// `debian-archive-keyring` if the host's apt does not trust it; finding that out takes `gpg`.
+const WRITE_SOURCES: [&str; 5] = [
+    "--quiet",
+    "--mode=chrootless",
+    "--variant=custom",
+    "--skip=update,cleanup",
+    r#"--setup-hook=sed 1q "$1/etc/apt/sources.list" > "$SOURCES""#,
+];
 
 /// A mirror that is just being updated serves a few broken files for a while.
 const ATTEMPTS: u32 = 4;
@@ -41,6 +46,9 @@ pub enum AptError {
         /// Why.
         source: io::Error,
     },
+    /// mmdebstrap did not say where Debian's packages are.
+    #[error("cannot find the sources of Debian packages")]
+    Sources(#[source] ProcessError),
     /// apt failed after all attempts.
     #[error("cannot download Debian packages {packages:?}; is the network up?")]
     Download {
@@ -73,22 +81,33 @@ impl Apt {
     /// An apt whose every file is in `directory`.
     ///
     /// # Errors
-    /// When the files cannot be written.
+    /// When the files cannot be written, or the host is not Debian and mmdebstrap fails.
     pub fn new(directory: &Path) -> Result<Self, AptError> {
         let configuration = directory.join("apt.conf");
         let apt = Self { directory: directory.to_owned(), configuration };
-        apt.prepare().map_err(|source| AptError::Prepare { directory: directory.to_owned(), source })?;
+        let use_host_sources = host_is_debian();
+        apt.prepare(use_host_sources)
+            .map_err(|source| AptError::Prepare { directory: directory.to_owned(), source })?;
+        if !use_host_sources {
+            apt.write_sources()?;
+        }
         Ok(apt)
     }
 
-    fn prepare(&self) -> io::Result<()> {
+    fn prepare(&self, use_host_sources: bool) -> io::Result<()> {
         for name in ["state/lists/partial", "cache/archives/partial", "etc/parts", "packages"] {
             fs::create_dir_all(self.directory.join(name))?;
         }
         fs::write(self.directory.join("state/status"), "")?;
-        fs::write(self.directory.join("etc/debian.sources"), DEBIAN_SOURCES)?;
-        let text = configuration(&self.directory, host_is_debian(), &host_acquire_options());
+        let text = configuration(&self.directory, use_host_sources, &host_acquire_options());
         fs::write(&self.configuration, text)
+    }
+
+    fn write_sources(&self) -> Result<(), AptError> {
+        let mut command = Command::new("mmdebstrap");
+        command.args(WRITE_SOURCES).args([SUITE, "/dev/null"]);
+        command.env("SOURCES", self.directory.join("etc/debian.list")).env("LC_ALL", "C.UTF-8");
+        process::output(&mut command).map(|_| ()).map_err(AptError::Sources)
     }
 
     /// Downloads `packages` for each of `architectures`, and returns the packages' files.
@@ -192,7 +211,7 @@ fn configuration(directory: &Path, use_host_sources: bool, acquire: &str) -> Str
         String::new()
     } else {
         format!(
-            "Dir::Etc::sourcelist \"{own}/etc/debian.sources\";\nDir::Etc::sourceparts \"{own}/etc/parts\";\n"
+            "Dir::Etc::sourcelist \"{own}/etc/debian.list\";\nDir::Etc::sourceparts \"{own}/etc/parts\";\n"
         )
     };
     let architectures: String = ARCHITECTURES.iter().map(|name| format!("\"{name}\"; ")).collect();

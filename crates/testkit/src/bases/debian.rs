@@ -14,26 +14,26 @@ use archway_oci::ContainerConfig;
 
 use super::{Architecture, BaseError};
 use crate::{
+    apt::SUITE,
     image::{Image, Layer, PlatformImage, TIME},
     process::ProcessError,
 };
 
-const SUITE: &str = "bookworm";
-const MIRROR: &str = "http://mirror.example/debian";
 const TAR: &str = "root.tar";
 
 /// Runs in the namespace: says that it is there, waits for its ids, registers the emulator and
-/// starts mmdebstrap. Arguments: Debian architecture, tar, suite, mirror, emulator or nothing.
+/// starts mmdebstrap, with the suite itself as the only source: its updates come partly from another
+/// host. Arguments: Debian architecture, tar, suite, emulator or nothing.
 const SCRIPT: &str = r#"
 echo ready; read -r go
-if [ -n "$5" ]; then
+if [ -n "$4" ]; then
     mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-    cat "/usr/lib/binfmt.d/qemu-$5.conf" > /proc/sys/fs/binfmt_misc/register
+    cat "/usr/lib/binfmt.d/qemu-$4.conf" > /proc/sys/fs/binfmt_misc/register
 fi
 exec mmdebstrap --quiet --mode=root --variant=minbase --skip=check/qemu --architectures="$1" \
     --aptopt='Acquire::Retries "5"' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    "$3" "$2" "$4"
+    --setup-hook='sed --in-place 1q "$1/etc/apt/sources.list"' "$3" "$2"
 "#;
 
 /// Writes the image from finished root file systems.
@@ -85,7 +85,7 @@ fn start(architecture: Architecture, tar: &Path, log: &Path) -> Result<Child, Ba
     command
         .args(["sh", "-euc", SCRIPT, "mmdebstrap", architecture.debian])
         .arg(tar)
-        .args([SUITE, MIRROR, emulator])
+        .args([SUITE, emulator])
         .env("SOURCE_DATE_EPOCH", TIME.to_string())
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::piped())
