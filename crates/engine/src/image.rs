@@ -1,6 +1,6 @@
 //! Base images: their layers become deltas when, and only when, a step reads them.
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, sync::Arc, time::Duration};
 
 use archway_layer::extract::{ExtractOptions, Ownership, apply_layer};
 use archway_oci::{ImageConfig, Manifest, Reference, media_type};
@@ -18,6 +18,9 @@ use crate::{
 
 /// Bytes between two progress events of a download.
 const PROGRESS_STEP: u64 = 1 << 20;
+/// Time until a lock that is not free is asked for again, which doubles each time.
+const LOCK_DELAY: Duration = Duration::from_millis(1);
+const LONGEST_LOCK_DELAY: Duration = Duration::from_millis(50);
 
 /// A base image for one platform, as it was resolved before the build.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,14 +180,17 @@ impl LazyImage {
     }
 }
 
-/// Takes a lock of the store without blocking the runtime while somebody else holds it.
+/// Takes a lock of the store. Somebody else may hold it for as long as a step takes, so it is asked for
+/// again and again: a thread that waits for it could not be cancelled.
 pub(crate) async fn lock(store: &Store, name: String) -> Result<Lock, StepError> {
-    if let Some(lock) = store.try_lock(&name)? {
-        return Ok(lock);
+    let mut delay = LOCK_DELAY;
+    loop {
+        if let Some(lock) = store.try_lock(&name)? {
+            return Ok(lock);
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_LOCK_DELAY);
     }
-    let store = store.clone();
-    let waiting = tokio::task::spawn_blocking(move || store.lock(&name)).await;
-    Ok(waiting.map_err(|panic| StepError::Panicked(panic.to_string()))??)
 }
 
 /// Brings a blob of a base image into the store, if it is not there.

@@ -9,6 +9,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`build`](Engine::start) | one task per node, cancellation, events |
+//! | `cancel` | when a shared step stops |
 //! | `step` | looks a node up in the cache, or executes it |
 //! | `image`, `run`, `copy`, `directory` | the operations |
 //! | [`key`] | content keys |
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 mod assemble;
 mod build;
+mod cancel;
 mod copy;
 mod directory;
 mod error;

@@ -11,11 +11,13 @@ use archway_sandbox::{
     Exit, Interpreter, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio, User as SandboxUser,
     emulation::Activation,
 };
+use archway_store::{Lock, PendingSnapshot};
 use jiff::Timestamp;
-use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+use tokio::{io::AsyncReadExt as _, net::unix::pipe, sync::SemaphorePermit};
 
 use crate::{
-    StepError, image, key,
+    StepError, image,
+    key::{self, Key},
     log::LogTail,
     step::{Delta, Step, StepFailure},
     step_id,
@@ -27,22 +29,49 @@ const LOG_CHUNK: usize = 16 << 10;
 /// Name that processes see for the machine.
 const HOSTNAME: &str = "archway";
 
+/// A RUN whose result is known, or everything that it takes to run it.
+enum Prepared<'a> {
+    Known(Delta),
+    Process(Box<Process<'a>>),
+}
+
+/// Fields are dropped in this order: the lock goes last.
+struct Process<'a> {
+    spec: Spec,
+    pending: PendingSnapshot,
+    _slot: SemaphorePermit<'a>,
+    _lock: Lock,
+}
+
 impl Step<'_> {
     pub(crate) async fn run(&self, op: &RunOp) -> Result<Delta, StepFailure> {
+        let key = key::run(self.input(op.base).rootfs.identity, op);
+        let process = match self.until_cancelled(self.prepare(op, key)).await? {
+            Prepared::Known(delta) => return Ok(delta),
+            Prepared::Process(process) => *process,
+        };
+        self.process(&process.spec).await?;
+
+        let delta = Delta::made(key::execution(key, nonce()));
+        self.build.engine.store.snapshots().commit(process.pending, &delta.key)?;
+        self.remember(key, &delta)?;
+        Ok(delta)
+    }
+
+    async fn prepare(&self, op: &RunOp, key: Key) -> Result<Prepared<'_>, StepFailure> {
         let base = &self.input(op.base).rootfs;
-        let key = key::run(base.identity, op);
         let reuse = !self.build.job.no_cache;
         if reuse && let Some(delta) = self.cached(key)? {
-            return Ok(delta);
+            return Ok(Prepared::Known(delta));
         }
         let store = &self.build.engine.store;
         // Two builds of the same thing at the same time: the second waits and finds the result.
-        let _lock = image::lock(store, key.to_string()).await?;
+        let lock = image::lock(store, key.to_string()).await?;
         if reuse && let Some(delta) = self.cached(key)? {
-            return Ok(delta);
+            return Ok(Prepared::Known(delta));
         }
         let lowers = base.materialize(store).await?;
-        let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
+        let slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         self.begin();
         let user = match op.user.as_str() {
             "" => User::default(),
@@ -72,12 +101,7 @@ impl Step<'_> {
             interpreter: self.interpreter(op)?,
             ..Spec::default()
         };
-        self.process(&spec).await?;
-
-        let delta = Delta::made(key::execution(key, nonce()));
-        store.snapshots().commit(pending, &delta.key)?;
-        self.remember(key, &delta)?;
-        Ok(delta)
+        Ok(Prepared::Process(Box::new(Process { spec, pending, _slot: slot, _lock: lock })))
     }
 
     /// The emulator for the step's platform; `None` where this machine runs it natively.
@@ -96,6 +120,8 @@ impl Step<'_> {
         Ok(interpreter)
     }
 
+    /// Runs the process to its end. On cancellation that is the end of a killed process, so that nothing
+    /// is mounted or written any more when this returns.
     async fn process(&self, spec: &Spec) -> Result<(), StepFailure> {
         let tail = Arc::new(Mutex::new(LogTail::default()));
         let (stdout, out) = pipe().map_err(StepError::io("pipe"))?;
@@ -106,12 +132,21 @@ impl Step<'_> {
             tokio::spawn(self.forward(out, Stream::Stdout, tail.clone())),
             tokio::spawn(self.forward(err, Stream::Stderr, tail.clone())),
         ];
+        let stopped = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => true,
+            _ = running.wait() => false,
+        };
+        if stopped {
+            running.kill();
+        }
         let exit = running.wait().await.map_err(StepError::Sandbox)?;
         for log in logs {
             // The pid namespace is gone, so nobody holds the other end any more.
             log.await.map_err(|panic| StepError::Panicked(panic.to_string()))?;
         }
         let error = match exit {
+            _ if stopped => StepError::Cancelled,
             Exit::Code(0) => return Ok(()),
             Exit::Code(code) => StepError::Exit(code),
             Exit::Signal(signal) => StepError::Signal(signal),

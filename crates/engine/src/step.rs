@@ -10,9 +10,10 @@ use archway_report::{Reason, StepOutcome};
 use archway_store::{CacheRecord, SnapshotKey, Store};
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::{Failure, StepError, build::Build, image::LazyImage, key::Key, rootfs::RootFs, step_id};
+use crate::{
+    Failure, StepError, build::Build, cancel::Cancel, image::LazyImage, key::Key, rootfs::RootFs, step_id,
+};
 
 /// What a node gives to those that depend on it.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct Step<'a> {
     pub(crate) build: &'a Arc<Build>,
     pub(crate) node: &'a Node,
     pub(crate) inputs: &'a [(NodeId, Arc<StepResult>)],
-    pub(crate) cancel: &'a CancellationToken,
+    pub(crate) cancel: &'a Cancel,
     /// When its own work began.
     began: OnceLock<Instant>,
 }
@@ -59,7 +60,7 @@ impl<'a> Step<'a> {
         build: &'a Arc<Build>,
         node: &'a Node,
         inputs: &'a [(NodeId, Arc<StepResult>)],
-        cancel: &'a CancellationToken,
+        cancel: &'a Cancel,
     ) -> Self {
         Self { build, node, inputs, cancel, began: OnceLock::new() }
     }
@@ -85,8 +86,8 @@ impl<'a> Step<'a> {
                 Ok(self.without_delta(rootfs))
             }
             Op::Run(op) => self.with_delta(op.base, self.run(op)).await,
-            Op::Copy(op) => self.with_delta(op.base, self.copy(op)).await,
-            Op::Mkdir(op) => self.with_delta(op.base, self.mkdir(op)).await,
+            Op::Copy(op) => self.with_delta(op.base, self.until_cancelled(self.copy(op))).await,
+            Op::Mkdir(op) => self.with_delta(op.base, self.until_cancelled(self.mkdir(op))).await,
         }
     }
 
@@ -109,16 +110,24 @@ impl<'a> Step<'a> {
         Ok(RootFs::of_image(Arc::new(image)))
     }
 
+    /// Drops `work` when the step is cancelled.
+    pub(crate) async fn until_cancelled<T>(
+        &self,
+        work: impl Future<Output = Result<T, StepFailure>>,
+    ) -> Result<T, StepFailure> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(StepError::Cancelled.into()),
+            result = work => result,
+        }
+    }
+
     async fn with_delta(
         &self,
         base: NodeId,
         work: impl Future<Output = Result<Delta, StepFailure>>,
     ) -> Result<StepResult, Failure> {
-        let result = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(StepError::Cancelled.into()),
-            result = work => result,
-        };
+        let result = work.await;
         let outcome = match &result {
             Ok(delta) if delta.cached => StepOutcome::Cached,
             Ok(_) => StepOutcome::Done,
