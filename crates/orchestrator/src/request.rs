@@ -90,11 +90,15 @@ pub enum OutputSpec {
         destination: Destination,
         /// Archive or directory.
         tar: bool,
+        /// `name=`
+        names: Vec<Reference>,
     },
     /// `type=docker`: what `docker load` reads; one platform only.
     Docker {
         /// Where; `Destination::Daemon` is `--load`.
         destination: Destination,
+        /// `name=`
+        names: Vec<Reference>,
     },
     /// `type=local`: the files, in one directory per platform when there are several.
     Local {

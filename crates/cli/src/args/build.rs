@@ -73,11 +73,11 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     push: bool,
 
-    /// Load this machine's platform into Docker; the same as --output=type=docker
+    /// Load this machine's platform into a running Docker daemon; the same as --output=type=docker
     #[arg(long)]
     load: bool,
 
-    /// Run every step, even if its result is in the cache
+    /// Run every RUN, even if its result is in the cache
     #[arg(long)]
     no_cache: bool,
 
@@ -101,7 +101,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
     pub(crate) progress: ProgressMode,
 
-    /// Print nothing but the digest; the same as --progress=quiet
+    /// Print nothing but the digest and errors; wins over --progress
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
@@ -109,7 +109,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
-    /// Write the digest of the image index to this file
+    /// Write the digest of the image index to this file, if an output has an index
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
 }
@@ -127,9 +127,9 @@ pub(crate) struct PlanArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum NetworkMode {
-    /// The host's
+    /// The same as host
     Default,
-    /// The host's
+    /// This machine's
     Host,
     /// None but loopback
     None,
@@ -161,7 +161,7 @@ pub(crate) enum ProgressMode {
     Plain,
     /// One JSON object per line
     Rawjson,
-    /// Nothing but the digest
+    /// Nothing but the digest and errors
     Quiet,
 }
 
@@ -208,7 +208,7 @@ impl BuildArgs {
             }
         }
         if self.load {
-            outputs.push(OutputSpec::Docker { destination: Destination::Daemon });
+            outputs.push(OutputSpec::Docker { destination: Destination::Daemon, names: Vec::new() });
         }
         Ok(outputs)
     }
@@ -224,7 +224,7 @@ impl BuildArgs {
             matches!(
                 output,
                 OutputSpec::Oci { destination: Destination::Stdout, .. }
-                    | OutputSpec::Docker { destination: Destination::Stdout }
+                    | OutputSpec::Docker { destination: Destination::Stdout, .. }
                     | OutputSpec::Tar { destination: Destination::Stdout, .. }
             )
         })

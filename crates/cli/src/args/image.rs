@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// `archway run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Platform to run, or `all` of the image's
+    /// Platform to run, or `all` of the image's, one after the other [default: this machine's]
     #[arg(long, value_name = "PLATFORM|all")]
     pub(crate) platform: Option<String>,
 
@@ -29,7 +29,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) pull: bool,
 
-    /// Image: a reference, oci:DIR[:TAG] or oci-archive:FILE
+    /// Image: a reference, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE
     pub(crate) image: String,
 
     /// Command instead of the image's
@@ -91,11 +91,11 @@ pub(crate) struct RmiArgs {
 /// `archway login`
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
-    /// Registry host [default: docker.io]
+    /// Registry host
     #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
     pub(crate) registry: String,
 
-    /// User name
+    /// User name; asked for if it is not given
     #[arg(short, long)]
     pub(crate) username: Option<String>,
 
@@ -107,7 +107,7 @@ pub(crate) struct LoginArgs {
 /// `archway logout`
 #[derive(Debug, Args)]
 pub(crate) struct LogoutArgs {
-    /// Registry host [default: docker.io]
+    /// Registry host
     #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
     pub(crate) registry: String,
 }

@@ -44,10 +44,14 @@ pub(crate) fn parse(text: &str) -> Result<OutputSpec, CliError> {
             }
         }
         "oci" => OutputSpec::Oci {
+            names: keys.names()?,
             tar: keys.flag("tar")?.unwrap_or(true),
             destination: keys.destination()?.ok_or_else(|| missing_destination("oci"))?,
         },
-        "docker" => OutputSpec::Docker { destination: keys.destination()?.unwrap_or(Destination::Daemon) },
+        "docker" => OutputSpec::Docker {
+            names: keys.names()?,
+            destination: keys.destination()?.unwrap_or(Destination::Daemon),
+        },
         "local" => OutputSpec::Local {
             platform_split: keys.flag("platform-split")?,
             directory: match keys.destination()? {
@@ -61,7 +65,7 @@ pub(crate) fn parse(text: &str) -> Result<OutputSpec, CliError> {
         },
         _ => OutputSpec::CacheOnly,
     };
-    if matches!(&output, OutputSpec::Oci { tar: false, destination: Destination::Stdout }) {
+    if matches!(&output, OutputSpec::Oci { tar: false, destination: Destination::Stdout, .. }) {
         return Err(CliError::usage(FLAG, "tar=false needs a directory: dest=DIR"));
     }
     Ok(output)
@@ -161,10 +165,16 @@ mod tests {
                 },
             ),
             ("type=image", OutputSpec::Image { names: vec![] }),
-            ("type=oci,dest=x.tar", OutputSpec::Oci { destination: file("x.tar"), tar: true }),
-            ("type=oci,dest=x,tar=false", OutputSpec::Oci { destination: file("x"), tar: false }),
-            ("type=docker", OutputSpec::Docker { destination: Destination::Daemon }),
-            ("type=docker,dest=-", OutputSpec::Docker { destination: Destination::Stdout }),
+            ("type=oci,dest=x.tar", OutputSpec::Oci { destination: file("x.tar"), tar: true, names: vec![] }),
+            (
+                "type=oci,dest=x,tar=false,name=r.io/a:1",
+                OutputSpec::Oci { destination: file("x"), tar: false, names: vec![reference("r.io/a:1")] },
+            ),
+            ("type=docker", OutputSpec::Docker { destination: Destination::Daemon, names: vec![] }),
+            (
+                "type=docker,dest=-,name=a:1",
+                OutputSpec::Docker { destination: Destination::Stdout, names: vec![reference("a:1")] },
+            ),
             (
                 "type=local,dest=x,platform-split=false",
                 OutputSpec::Local { directory: "x".into(), platform_split: Some(false) },

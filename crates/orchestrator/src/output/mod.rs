@@ -73,13 +73,12 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
             OutputSpec::Registry { names, by_digest } => {
                 Target::Registry { references: with_tags(names), by_digest: *by_digest }
             }
-            OutputSpec::Oci { destination, tar } => {
+            OutputSpec::Oci { destination, tar, names } => {
                 let (destination, tar) = (destination.clone(), *tar);
-                Target::Oci { destination, tar, references: request.tags.clone() }
+                Target::Oci { destination, tar, references: with_tags(names) }
             }
-            OutputSpec::Docker { destination } => {
-                let destination = destination.clone();
-                Target::Docker { destination, references: request.tags.clone() }
+            OutputSpec::Docker { destination, names } => {
+                Target::Docker { destination: destination.clone(), references: with_tags(names) }
             }
             OutputSpec::Local { directory, platform_split } => {
                 Target::Local { directory: directory.clone(), split: platform_split.unwrap_or(many) }
@@ -163,10 +162,11 @@ mod tests {
 
     fn names(target: &Target) -> Vec<String> {
         match target {
-            Target::Registry { references, .. } | Target::Store { references } => {
-                references.iter().map(ToString::to_string).collect()
-            }
-            _ => Vec::new(),
+            Target::Registry { references, .. }
+            | Target::Store { references }
+            | Target::Oci { references, .. }
+            | Target::Docker { references, .. } => references.iter().map(ToString::to_string).collect(),
+            Target::Local { .. } | Target::Tar { .. } => Vec::new(),
         }
     }
 
@@ -184,15 +184,23 @@ mod tests {
     fn tags_and_names_are_joined_once() {
         let mut request = request(&["linux/amd64"]);
         request.tags = vec!["r.io/a:1".parse().unwrap(), "r.io/a:2".parse().unwrap()];
-        let names_given = vec!["r.io/a:2".parse().unwrap(), "r.io/b".parse().unwrap()];
-        request.outputs = vec![OutputSpec::Registry { names: names_given, by_digest: false }];
-        assert_eq!(names(&targets(&request).unwrap()[0]), ["r.io/a:1", "r.io/a:2", "r.io/b:latest"]);
+        let given: Vec<Reference> = vec!["r.io/a:2".parse().unwrap(), "r.io/b".parse().unwrap()];
+        let file = Destination::File("x".into());
+        request.outputs = vec![
+            OutputSpec::Registry { names: given.clone(), by_digest: false },
+            OutputSpec::Image { names: given.clone() },
+            OutputSpec::Oci { destination: file.clone(), tar: true, names: given.clone() },
+            OutputSpec::Docker { destination: file, names: given },
+        ];
+        for target in targets(&request).unwrap() {
+            assert_eq!(names(&target), ["r.io/a:1", "r.io/a:2", "r.io/b:latest"], "{target:?}");
+        }
     }
 
     #[test]
     fn outputs_that_cannot_hold_several_platforms_are_refused() {
         let refused = [
-            OutputSpec::Docker { destination: Destination::File("x".into()) },
+            OutputSpec::Docker { destination: Destination::File("x".into()), names: Vec::new() },
             OutputSpec::Local { directory: "x".into(), platform_split: Some(false) },
             OutputSpec::Registry { names: Vec::new(), by_digest: false },
         ];
