@@ -1,27 +1,11 @@
-//! Authentication: challenges (RFC 9110, 11.6.1), Basic, and Bearer tokens as distribution's token
-//! servers give them.
+//! What a registry asks for (challenges, RFC 9110, 11.6.1) and what we are going to do (scopes).
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
-
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{Url, header::HeaderValue};
-use serde::Deserialize;
 
 use crate::{
     Error,
     credentials::{Credential, Sourced},
 };
-
-/// Life of a token whose server does not say (distribution "token" specification).
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
-/// A token is renewed this long before its end.
-const MARGIN: Duration = Duration::from_secs(10);
-/// Name we give to OAuth2 servers.
-const CLIENT_ID: &str = "archway";
 
 /// What a request is going to do, for token servers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,7 +30,13 @@ impl Scope {
         Self::pull("")
     }
 
-    fn texts(&self) -> Vec<String> {
+    /// The wider scope whose token is good for this one, too.
+    pub(crate) fn wider(&self) -> Option<Self> {
+        (!self.push && !self.repository.is_empty()).then(|| Self::push(&self.repository, &[]))
+    }
+
+    /// As token servers spell it (distribution "token" specification).
+    pub(crate) fn texts(&self) -> Vec<String> {
         if self.repository.is_empty() {
             return Vec::new();
         }
@@ -77,184 +67,27 @@ impl Challenge {
     /// The strongest challenge we can meet in the `WWW-Authenticate` values of an answer. `plain` says
     /// whether the registry itself speaks HTTP; only then may its token server.
     pub(crate) fn parse<'a>(values: impl Iterator<Item = &'a HeaderValue>, plain: bool) -> Option<Self> {
-        let mut basic = None;
-        for value in values {
-            let Ok(challenges) = http_auth::parse_challenges(value.to_str().ok()?) else { continue };
-            for challenge in challenges {
-                let param = |name: &str| {
-                    let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                    found.map(|(_, value)| value.to_unescaped())
-                };
-                if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                    let realm: Url = param("realm")?.parse().ok()?;
-                    if realm.scheme() == "https" || (plain && realm.scheme() == "http") {
-                        return Some(Self::Bearer { realm, service: param("service") });
-                    }
-                } else if challenge.scheme.eq_ignore_ascii_case("basic") {
-                    basic = Some(Self::Basic);
-                }
-            }
-        }
-        basic
-    }
-}
-
-/// Tokens by registry and scope.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens(Mutex<HashMap<(String, Scope), Token>>);
-
-#[derive(Clone)]
-struct Token {
-    header: HeaderValue,
-    until: Instant,
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token")
-    }
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-    #[serde(default)]
-    expires_in: u64,
-}
-
-impl Tokens {
-    /// A token for this scope that is still good.
-    pub(crate) fn get(&self, registry: &str, scope: &Scope) -> Option<HeaderValue> {
-        let tokens = self.0.lock().expect("no holder panics");
-        let token = tokens.get(&(registry.to_owned(), scope.clone()))?;
-        (token.until > Instant::now()).then(|| token.header.clone())
+        let challenges: Vec<_> = values
+            .filter_map(|value| http_auth::parse_challenges(value.to_str().ok()?).ok())
+            .flatten()
+            .collect();
+        let bearer = challenges.iter().filter(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"));
+        let basic = challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"));
+        bearer
+            .filter_map(|challenge| Self::bearer(challenge, plain))
+            .next()
+            .or_else(|| basic.then_some(Self::Basic))
     }
 
-    /// Forgets a token that was refused.
-    pub(crate) fn forget(&self, registry: &str, scope: &Scope) {
-        self.0.lock().expect("no holder panics").remove(&(registry.to_owned(), scope.clone()));
-    }
-
-    /// Answers a challenge: a header for the request.
-    pub(crate) async fn answer(
-        &self,
-        client: &reqwest::Client,
-        registry: &str,
-        scope: &Scope,
-        challenge: &Challenge,
-        credential: Option<&Sourced>,
-    ) -> Result<HeaderValue, Error> {
-        let (header, life) = match challenge {
-            Challenge::Basic => (basic(registry, scope, credential)?, Duration::from_secs(3600)),
-            Challenge::Bearer { realm, service } => {
-                let request = token_request(client, realm, service.as_deref(), scope, credential);
-                fetch_token(request, registry, realm, scope, credential).await?
-            }
+    fn bearer(challenge: &http_auth::ChallengeRef<'_>, plain: bool) -> Option<Self> {
+        let param = |name: &str| {
+            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped())
         };
-        let until = Instant::now() + life.saturating_sub(MARGIN).max(MARGIN);
-        let token = Token { header: header.clone(), until };
-        self.0.lock().expect("no holder panics").insert((registry.to_owned(), scope.clone()), token);
-        Ok(header)
+        let realm: Url = param("realm")?.parse().ok()?;
+        let allowed = realm.scheme() == "https" || (plain && realm.scheme() == "http");
+        allowed.then(|| Self::Bearer { realm, service: param("service") })
     }
-}
-
-fn basic(registry: &str, scope: &Scope, credential: Option<&Sourced>) -> Result<HeaderValue, Error> {
-    match credential.map(|sourced| &sourced.credential) {
-        Some(Credential::Password { username, password }) => {
-            Ok(secret_header(&format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))))
-        }
-        _ => Err(unauthorized(registry, scope, credential)),
-    }
-}
-
-fn token_request(
-    client: &reqwest::Client,
-    realm: &Url,
-    service: Option<&str>,
-    scope: &Scope,
-    credential: Option<&Sourced>,
-) -> reqwest::RequestBuilder {
-    let scopes = scope.texts();
-    match credential.map(|sourced| &sourced.credential) {
-        // OAuth2 (distribution "oauth2" specification).
-        Some(Credential::IdentityToken(token)) => {
-            let joined = scopes.join(" ");
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token")
-                .append_pair("refresh_token", token)
-                .append_pair("client_id", CLIENT_ID)
-                .append_pair("scope", &joined);
-            if let Some(service) = service {
-                form.append_pair("service", service);
-            }
-            client
-                .post(realm.clone())
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(form.finish())
-        }
-        other => {
-            let mut url = realm.clone();
-            {
-                let mut query = url.query_pairs_mut();
-                if let Some(service) = service {
-                    query.append_pair("service", service);
-                }
-                for scope in &scopes {
-                    query.append_pair("scope", scope);
-                }
-            }
-            let request = client.get(url);
-            match other {
-                Some(Credential::Password { username, password }) => {
-                    request.basic_auth(username, Some(password))
-                }
-                _ => request,
-            }
-        }
-    }
-}
-
-async fn fetch_token(
-    request: reqwest::RequestBuilder,
-    registry: &str,
-    realm: &Url,
-    scope: &Scope,
-    credential: Option<&Sourced>,
-) -> Result<(HeaderValue, Duration), Error> {
-    let host = realm.host_str().unwrap_or(registry).to_owned();
-    let unreachable = |error: reqwest::Error| Error::Unreachable {
-        host: host.clone(),
-        cause: crate::transport::innermost(&error),
-    };
-    let response = request.send().await.map_err(unreachable)?;
-    match response.status().as_u16() {
-        200..=299 => {}
-        400 | 401 | 403 => return Err(unauthorized(registry, scope, credential)),
-        429 => return Err(Error::RateLimited { host, retry_after: None }),
-        status => {
-            let url = crate::transport::redacted(realm);
-            return Err(Error::Registry { method: "GET".into(), url, status, messages: Vec::new() });
-        }
-    }
-    let body = response.bytes().await.map_err(unreachable)?;
-    let answer: TokenAnswer = serde_json::from_slice(&body)
-        .map_err(|_| Error::Protocol { host: host.clone(), problem: "the token is not valid JSON".into() })?;
-    let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
-    if token.is_empty() {
-        return Err(Error::Protocol { host, problem: "the token server gave no token".into() });
-    }
-    let life = if answer.expires_in == 0 { DEFAULT_LIFE } else { Duration::from_secs(answer.expires_in) };
-    Ok((secret_header(&format!("Bearer {token}")), life))
-}
-
-/// A header value that is never shown in debug output.
-fn secret_header(text: &str) -> HeaderValue {
-    let mut value = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    value.set_sensitive(true);
-    value
 }
 
 pub(crate) fn unauthorized(registry: &str, scope: &Scope, credential: Option<&Sourced>) -> Error {
@@ -287,6 +120,10 @@ mod tests {
         assert_eq!(parse(&[r#"Basic realm="r""#, bearer], false), Some(want));
         assert_eq!(parse(&[r#"Basic realm="r""#], false), Some(Challenge::Basic));
         assert_eq!(parse(&["Digest realm=\"r\""], false), None);
+        assert_eq!(parse(&["Bearer service=\"r.io\"", r#"Basic realm="r""#], false), Some(Challenge::Basic));
+        let values =
+            [HeaderValue::from_bytes(b"\xff").unwrap(), HeaderValue::from_static(r#"Basic realm="r""#)];
+        assert_eq!(Challenge::parse(values.iter(), false), Some(Challenge::Basic));
     }
 
     #[test]

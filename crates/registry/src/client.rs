@@ -25,6 +25,11 @@ pub struct ClientOptions {
     pub retries: usize,
     /// Wait before the first repetition; it grows from there.
     pub retry_delay: Duration,
+    /// Larger blobs are uploaded in chunks of this many bytes, so that a registry that forgets what a
+    /// broken request brought loses at most one.
+    pub upload_chunk: u64,
+    /// Time without a single byte, in either direction, after which a connection counts as broken.
+    pub silence: Duration,
 }
 
 impl Default for ClientOptions {
@@ -36,6 +41,8 @@ impl Default for ClientOptions {
             user_agent: concat!("archway/", env!("CARGO_PKG_VERSION")).to_owned(),
             retries: 5,
             retry_delay: Duration::from_millis(200),
+            upload_chunk: 64 << 20,
+            silence: Duration::from_secs(120),
         }
     }
 }
@@ -61,7 +68,7 @@ impl Client {
     /// Whether the registry takes this credential.
     pub async fn check_login(&self, registry: &str, credential: &Credential) -> Result<(), Error> {
         let sourced = Sourced { credential: credential.clone(), source: "the command line".into() };
-        self.transport.check_login(registry, sourced).await
+        self.transport.check_login(registry, &sourced).await
     }
 }
 

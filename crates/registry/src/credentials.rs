@@ -60,7 +60,7 @@ pub struct Keychain {
 }
 
 /// The parts of `config.json` and `auth.json` we read.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
     #[serde(default)]
@@ -71,7 +71,7 @@ struct File {
     cred_helpers: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 struct Auth {
     #[serde(default)]
     auth: String,

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use archway_oci::{Digest, Platform, json::DocumentError};
+use archway_oci::Digest;
 
 /// A registry operation failed. Texts never hold credentials, nor the query of a URL.
 #[derive(Debug, thiserror::Error)]
@@ -63,16 +63,6 @@ pub enum Error {
         /// Bytes received; a larger reply is cut there.
         actual: u64,
     },
-    /// The image is not made for this platform.
-    #[error("{reference} has no image for {platform}; it offers {}", list(.offered))]
-    NoSuchPlatform {
-        /// The image.
-        reference: String,
-        /// Platform asked for.
-        platform: Platform,
-        /// What there is.
-        offered: Vec<Platform>,
-    },
     /// Too many requests, for longer than we wait.
     #[error("{host} limits the rate of requests{}", wait(.retry_after))]
     RateLimited {
@@ -92,6 +82,8 @@ pub enum Error {
         status: u16,
         /// What the registry said.
         messages: Vec<RegistryMessage>,
+        /// When to try again.
+        retry_after: Option<Duration>,
     },
     /// The answer breaks the protocol.
     #[error("{host} gave an invalid answer: {problem}")]
@@ -100,14 +92,6 @@ pub enum Error {
         host: String,
         /// What is wrong with it.
         problem: String,
-    },
-    /// A manifest, index or config is not valid.
-    #[error("{what} is not valid")]
-    Document {
-        /// What was read.
-        what: String,
-        /// What is wrong.
-        source: DocumentError,
     },
     /// A credential file could not be used.
     #[error("cannot use the credentials in `{path}`")]
@@ -177,6 +161,14 @@ impl Error {
         }
     }
 
+    /// When the registry wants to be asked again, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Registry { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// What a user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -190,9 +182,6 @@ impl Error {
             Self::Unreachable { .. } => Some("check the host name, and that the registry is running".into()),
             Self::NotFound { .. } => {
                 Some("check the spelling; a private image also looks missing without a login".into())
-            }
-            Self::NoSuchPlatform { platform, .. } => {
-                Some(format!("choose another base image, or leave {platform} out of `--platform`"))
             }
             Self::RateLimited { host, .. } => {
                 Some(format!("wait, or log in for a higher limit: `archway login {host}`"))
@@ -215,13 +204,6 @@ fn detail(messages: &[RegistryMessage]) -> String {
         })
         .collect();
     if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) }
-}
-
-fn list(platforms: &[Platform]) -> String {
-    match platforms {
-        [] => "none".to_owned(),
-        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    }
 }
 
 fn wait(after: &Option<Duration>) -> String {

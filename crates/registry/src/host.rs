@@ -9,8 +9,6 @@ use crate::{ClientOptions, Error};
 
 /// Time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time without a single byte after which a connection counts as broken.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where Docker keeps certificates of single registries.
 const DOCKER_CERTIFICATES: &str = "/etc/docker/certs.d";
 
@@ -58,9 +56,9 @@ pub(crate) fn is_loopback(registry: &str) -> bool {
 }
 
 /// A client for plain HTTP. Loading no certificates makes it cheap.
-pub(crate) fn plain_client(user_agent: &str) -> reqwest::Client {
+pub(crate) fn plain_client(registry: &str, user_agent: &str) -> reqwest::Client {
     let tls = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    common(user_agent).tls_backend_preconfigured(tls).build().expect("the settings are valid")
+    common(registry, user_agent).tls_backend_preconfigured(tls).build().expect("the settings are valid")
 }
 
 /// A client for HTTPS to one registry: the system's authorities, the user's, and Docker's for the host.
@@ -69,7 +67,7 @@ pub(crate) fn tls_client(
     options: &ClientOptions,
     insecure: bool,
 ) -> Result<reqwest::Client, Error> {
-    let mut builder = common(&options.user_agent).tls_danger_accept_invalid_certs(insecure);
+    let mut builder = common(registry, &options.user_agent).tls_danger_accept_invalid_certs(insecure);
     let mut authorities: Vec<Certificate> = Vec::new();
     for path in &options.ca_files {
         authorities.extend(certificates(path)?);
@@ -89,7 +87,7 @@ pub(crate) fn tls_client(
     }
     builder.build().map_err(|error| Error::Certificate {
         path: registry.to_owned(),
-        problem: crate::transport::innermost(&error),
+        problem: crate::exchange::innermost(&error),
     })
 }
 
@@ -101,13 +99,14 @@ pub(crate) fn install_crypto() {
     }
 }
 
-fn common(user_agent: &str) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+fn common(registry: &str, user_agent: &str) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
         .user_agent(user_agent)
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
         // Redirects are followed one by one by us: each hop decides anew about credentials.
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(reqwest::redirect::Policy::none());
+    // A proxy's loopback is another machine.
+    if is_loopback(registry) { builder.no_proxy() } else { builder }
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {

@@ -6,24 +6,32 @@
 //! | module | does | source |
 //! |---|---|---|
 //! | [`client`] | what callers use | distribution-spec |
-//! | `pull` | manifests, platform choice, blobs with resume | distribution-spec "Pull" |
-//! | `push` | mounts, uploads in chunks, manifests | distribution-spec "Push" |
+//! | `pull`, `blob` | manifests; blobs with resume | distribution-spec "Pull" |
+//! | `push`, `upload` | mounts, manifests; uploads in chunks, with resume | distribution-spec "Push" |
 //! | [`credentials`] | Docker's and podman's files, credential helpers | docker/cli `config.json`, containers-auth.json(5) |
-//! | `auth` | Basic and Bearer challenges, tokens | distribution "token" and "oauth2" |
-//! | `host` | scheme, TLS and name of a registry | Docker's rules |
-//! | `transport` | one request: address, authentication, retries | RFC 9110 |
+//! | `auth`, `token` | challenges and scopes; Basic, Bearer tokens | distribution "token" and "oauth2" |
+//! | `host`, `endpoint` | scheme, TLS and name of a registry; the first contact | Docker's rules |
+//! | `transport` | one operation: authentication, redirects, retries | RFC 9110 |
+//! | `request`, `exchange` | what is sent; one request and its answer on the wire | RFC 9110 |
 
 mod auth;
+mod blob;
 pub mod client;
 pub mod credentials;
+mod endpoint;
 mod error;
+mod exchange;
 mod host;
 mod pull;
 mod push;
+mod request;
+mod token;
 mod transport;
+mod upload;
 
+pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
 pub use credentials::Keychain;
 pub use error::{Error, RegistryMessage};
-pub use pull::{BlobReader, Fetched, Resolved};
-pub use push::{Pushed, Upload};
+pub use pull::Fetched;
+pub use push::Pushed;

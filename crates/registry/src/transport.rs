@@ -1,451 +1,318 @@
-//! One request to a registry: its address, authentication, redirects and retries.
+//! One operation at a registry: authentication, redirects, retries.
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-use bytes::Bytes;
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use reqwest::{
-    Body, Method, Response, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    Method, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE},
 };
-use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncSeekExt as _},
-    sync::OnceCell,
-};
-use tokio_util::io::ReaderStream;
+use tokio::sync::OnceCell;
 
 use crate::{
-    ClientOptions, Error, RegistryMessage,
-    auth::{self, Challenge, Scope, Tokens},
+    ClientOptions, Error,
+    auth::{Challenge, Scope, unauthorized},
     credentials::Sourced,
-    host::{self, Scheme},
+    endpoint::{Endpoint, Endpoints},
+    exchange::{Exchange, authority, protocol},
+    host::Scheme,
+    request::{Request, Target},
+    token::{Token, Tokens},
 };
 
 /// Hops after which a redirect counts as a loop.
 const MAX_REDIRECTS: usize = 10;
-/// An error document is read up to here.
-const MAX_ERROR_BODY: usize = 64 << 10;
 /// Waits longer than this are not made: the user is told instead.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Size of a read from a file that is uploaded.
-const FILE_CHUNK: usize = 256 << 10;
 
 /// The way to all registries. Shared by all clones of a client.
 pub(crate) struct Transport {
     options: ClientOptions,
-    plain: OnceLock<reqwest::Client>,
-    hosts: Mutex<HashMap<String, Arc<OnceCell<Arc<Host>>>>>,
+    endpoints: Endpoints,
     tokens: Tokens,
+    /// What the keychain has, by registry and repository.
+    credentials: Mutex<HashMap<(String, String), Lookup>>,
 }
 
-/// A registry that was reached.
-pub(crate) struct Host {
-    scheme: Scheme,
-    base: Url,
-    client: reqwest::Client,
-    /// What it asked for at the first contact.
-    challenge: Option<Challenge>,
-    credential: OnceCell<Option<Sourced>>,
-}
-
-/// A request, able to be sent again.
-pub(crate) struct Request<'a> {
-    pub(crate) method: Method,
-    pub(crate) registry: &'a str,
-    /// Path below `/v2/`, or a URL the registry gave.
-    pub(crate) target: Target,
-    pub(crate) scope: Scope,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Payload,
-}
-
-#[derive(Clone)]
-pub(crate) enum Target {
-    Path(String),
-    Url(Url),
-}
-
-/// The body of a request.
-#[derive(Clone)]
-pub(crate) enum Payload {
-    Empty,
-    Bytes(Bytes),
-    /// Part of a file; `sent` is told how many bytes went out so far, from the start of the file.
-    File {
-        path: PathBuf,
-        offset: u64,
-        length: u64,
-        sent: Arc<dyn Fn(u64) + Send + Sync>,
-    },
-}
-
-impl<'a> Request<'a> {
-    pub(crate) fn new(method: Method, registry: &'a str, path: String, scope: Scope) -> Self {
-        let (headers, body) = (HeaderMap::new(), Payload::Empty);
-        Self { method, registry, target: Target::Path(path), scope, headers, body }
-    }
-
-    pub(crate) fn to_url(method: Method, registry: &'a str, url: Url, scope: Scope) -> Self {
-        let (headers, body) = (HeaderMap::new(), Payload::Empty);
-        Self { method, registry, target: Target::Url(url), scope, headers, body }
-    }
-
-    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.append(name, value);
-        }
-        self
-    }
-
-    pub(crate) fn body(mut self, body: Payload) -> Self {
-        self.body = body;
-        self
-    }
-}
+/// A look into the keychain, made once.
+type Lookup = Arc<OnceCell<Option<Sourced>>>;
 
 impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Self {
-        host::install_crypto();
-        Self { options, plain: OnceLock::new(), hosts: Mutex::default(), tokens: Tokens::default() }
+        crate::host::install_crypto();
+        Self {
+            options,
+            endpoints: Endpoints::default(),
+            tokens: Tokens::default(),
+            credentials: Mutex::default(),
+        }
     }
 
     /// Sends a request until it succeeds, fails for good, or was tried often enough. An answer is
-    /// returned if its status is a success or one of `accepted`.
+    /// returned if its status is a success or one of `accepted`. Only for requests that do the same
+    /// when they are sent twice.
     pub(crate) async fn send(
         &self,
         request: &Request<'_>,
         accepted: &[StatusCode],
     ) -> Result<Response, Error> {
-        let mut delays = self.delays();
+        let endpoint = self.endpoint(request.registry).await?;
+        let mut backoff = self.backoff();
         loop {
-            let (error, wait) = match self.send_once(request, accepted).await {
+            match self.follow(&endpoint, request, accepted).await {
                 Ok(response) => return Ok(response),
-                Err(Failed { error, retry_after }) => (error, retry_after),
-            };
-            let Some(delay) = delays.next().filter(|_| error.is_temporary()) else { return Err(error) };
-            match wait {
-                Some(wait) if wait > MAX_WAIT => return Err(error),
-                wait => tokio::time::sleep(wait.unwrap_or(delay)).await,
+                Err(error) => backoff.wait(error).await?,
             }
         }
     }
 
-    /// Waits between tries.
-    pub(crate) fn delays(&self) -> impl Iterator<Item = Duration> + use<> {
-        ExponentialBuilder::default()
-            .with_min_delay(self.options.retry_delay)
-            .with_max_delay(Duration::from_secs(10))
-            .with_max_times(self.options.retries)
-            .with_jitter()
-            .build()
+    /// Like [`Transport::send`], with the whole answer: at most `limit` bytes, named `what` in errors.
+    pub(crate) async fn fetch(
+        &self,
+        request: &Request<'_>,
+        what: &str,
+        limit: u64,
+    ) -> Result<(HeaderMap, Vec<u8>), Error> {
+        let endpoint = self.endpoint(request.registry).await?;
+        let mut backoff = self.backoff();
+        loop {
+            let attempt = async {
+                let response = self.follow(&endpoint, request, &[]).await?;
+                let headers = response.headers().clone();
+                let bytes = self.exchange().read_all(response, request.registry, what, limit).await?;
+                Ok((headers, bytes))
+            };
+            match attempt.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => backoff.wait(error).await?,
+            }
+        }
+    }
+
+    /// Sends a request once (again only with credentials that the registry asks for).
+    pub(crate) async fn send_once(&self, request: &Request<'_>) -> Result<Response, Error> {
+        let endpoint = self.endpoint(request.registry).await?;
+        self.follow(&endpoint, request, &[]).await
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(&self.options)
+    }
+
+    pub(crate) fn exchange(&self) -> Exchange<'_> {
+        Exchange::new(&self.options)
+    }
+
+    /// Bytes, at least one.
+    pub(crate) fn upload_chunk(&self) -> u64 {
+        self.options.upload_chunk.max(1)
     }
 
     /// Whether the registry answers and takes these credentials.
-    pub(crate) async fn check_login(&self, registry: &str, credential: Sourced) -> Result<(), Error> {
-        let host = self.host(registry).await?;
+    pub(crate) async fn check_login(&self, registry: &str, credential: &Sourced) -> Result<(), Error> {
+        let endpoint = self.endpoint(registry).await?;
         let scope = Scope::none();
-        let header = match &host.challenge {
-            Some(challenge) => {
-                Some(self.tokens.answer(&host.client, registry, &scope, challenge, Some(&credential)).await?)
-            }
-            None => None,
-        };
-        let mut request = host.client.get(host.base.clone());
-        if let Some(header) = header {
-            request = request.header(AUTHORIZATION, header);
+        let mut request = self.client(&endpoint.base, &endpoint)?.get(endpoint.base.clone());
+        if let Some(challenge) = &endpoint.challenge {
+            let token = self.token(&endpoint, registry, &scope, challenge, Some(credential)).await?;
+            request = request.header(AUTHORIZATION, token.into_header());
         }
-        let response = request.send().await.map_err(|error| unreachable_host(registry, &error))?;
+        let response = self.exchange().send(request, registry).await?;
         match response.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(auth::unauthorized(registry, &scope, Some(&credential)))
+                Err(unauthorized(registry, &scope, Some(credential)))
             }
             status if status.is_success() => Ok(()),
-            _ => Err(self
-                .failure(&Request::new(Method::GET, registry, String::new(), scope), response)
-                .await
-                .error),
+            _ => Err(self.exchange().failure("GET", registry, response).await),
         }
     }
 
-    async fn send_once(&self, request: &Request<'_>, accepted: &[StatusCode]) -> Result<Response, Failed> {
-        let host = self.host(request.registry).await?;
+    async fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, Error> {
+        self.endpoints.get(registry, &self.options).await
+    }
+
+    fn client(&self, url: &Url, endpoint: &Endpoint) -> Result<reqwest::Client, Error> {
+        self.endpoints.client(url, endpoint, &self.options)
+    }
+
+    /// Sends a request, wherever the registry redirects it.
+    async fn follow(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        accepted: &[StatusCode],
+    ) -> Result<Response, Error> {
+        let registry = request.registry;
         let mut url = match &request.target {
-            Target::Path(path) => {
-                host.base.join(path).map_err(|_| protocol(request.registry, "no valid URL"))?
-            }
+            Target::Path(path) => endpoint.base.join(path).map_err(|_| protocol(registry, "no valid URL"))?,
             Target::Url(url) => url.clone(),
         };
-        let mut refused = false;
-        let mut redirects = 0;
-        loop {
-            let ours = same_origin(&url, &host.base);
-            let client = if ours { host.client.clone() } else { self.client_for(&url, &host)? };
-            let mut sending = client.request(request.method.clone(), url.clone());
-            sending = sending.headers(request.headers.clone());
+        for _ in 0..=MAX_REDIRECTS {
+            if url.scheme() != "https" && endpoint.scheme == Scheme::Https {
+                return Err(protocol(registry, "it sends us from HTTPS to HTTP"));
+            }
             // Credentials are for the registry, not for where it sends us.
-            if ours && let Some(header) = self.authorization(&host, request).await? {
-                sending = sending.header(AUTHORIZATION, header);
-            }
-            let sending = with_body(sending, &request.body).await?;
-            let response =
-                sending.send().await.map_err(|error| unreachable_host(&authority(&url), &error))?;
+            let response = match endpoint.owns(&url) {
+                true => self.authorized(endpoint, request, &url).await?,
+                false => self.exchange_once(endpoint, request, &url, None).await?,
+            };
             let status = response.status();
-            if status == StatusCode::UNAUTHORIZED && ours && !refused {
-                refused = true;
-                self.authenticate(&host, request, &response).await?;
-                continue;
-            }
-            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-                redirects += 1;
-                if redirects > MAX_REDIRECTS {
-                    return Err(protocol(request.registry, "too many redirects").into());
-                }
-                url =
-                    location(&response, &url).ok_or_else(|| protocol(request.registry, "a bad redirect"))?;
-                if url.scheme() != "https" && host.scheme == Scheme::Https {
-                    return Err(protocol(request.registry, "a redirect from HTTPS to HTTP").into());
-                }
-                continue;
-            }
             if status.is_success() || accepted.contains(&status) {
                 return Ok(response);
             }
-            return Err(self.failure(request, response).await);
+            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+                return Err(self.failure(request, response).await);
+            }
+            url = location(&response).ok_or_else(|| protocol(registry, "a bad redirect"))?;
         }
+        Err(protocol(registry, "too many redirects"))
     }
 
-    /// The header for a request: one that was good before, else one for the registry's challenge.
-    async fn authorization(&self, host: &Host, request: &Request<'_>) -> Result<Option<HeaderValue>, Error> {
-        if let Some(header) = self.tokens.get(request.registry, &request.scope) {
-            return Ok(Some(header));
-        }
-        match &host.challenge {
-            Some(challenge) => self.answer(host, request, challenge).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// A request was refused: the token ended early, or the registry asks only now.
-    async fn authenticate(
+    /// Sends a request with the registry's authorization. One that is refused, because a token ended
+    /// early or because the registry asks only now, is renewed once.
+    async fn authorized(
         &self,
-        host: &Host,
+        endpoint: &Endpoint,
         request: &Request<'_>,
-        refusal: &Response,
-    ) -> Result<(), Error> {
-        self.tokens.forget(request.registry, &request.scope);
-        let asked = refusal.headers().get_all(WWW_AUTHENTICATE);
-        let challenge = Challenge::parse(asked.iter(), host.scheme == Scheme::Http);
-        match challenge.as_ref().or(host.challenge.as_ref()) {
-            Some(challenge) => self.answer(host, request, challenge).await.map(drop),
-            None => Err(auth::unauthorized(request.registry, &request.scope, None)),
-        }
-    }
-
-    async fn answer(
-        &self,
-        host: &Host,
-        request: &Request<'_>,
-        challenge: &Challenge,
-    ) -> Result<HeaderValue, Error> {
+        url: &Url,
+    ) -> Result<Response, Error> {
         let (registry, scope) = (request.registry, &request.scope);
-        let keychain = &self.options.credentials;
-        let credential =
-            host.credential.get_or_try_init(|| keychain.find(registry, &scope.repository)).await?;
-        // Token servers are often elsewhere than their registry.
-        let elsewhere;
-        let client = match challenge {
-            Challenge::Bearer { realm, .. } if !same_origin(realm, &host.base) => {
-                elsewhere = self.client_for(realm, host)?;
-                &elsewhere
-            }
-            _ => &host.client,
+        let header = match (self.tokens.get(registry, scope).await, &endpoint.challenge) {
+            (None, Some(challenge)) => Some(self.renew(endpoint, registry, scope, challenge, None).await?),
+            (header, _) => header,
         };
-        self.tokens.answer(client, registry, scope, challenge, credential.as_ref()).await
-    }
-
-    /// The registry, reached at the first call.
-    async fn host(&self, registry: &str) -> Result<Arc<Host>, Error> {
-        let cell = {
-            let mut hosts = self.hosts.lock().expect("no holder panics");
-            hosts.entry(registry.to_owned()).or_default().clone()
-        };
-        cell.get_or_try_init(|| self.reach(registry)).await.cloned()
-    }
-
-    async fn reach(&self, registry: &str) -> Result<Arc<Host>, Error> {
-        let insecure = self.options.insecure.iter().any(|host| host == registry);
-        let mut first_error = None;
-        for scheme in host::schemes(registry, insecure) {
-            match self.try_scheme(registry, *scheme, insecure).await {
-                Ok(host) => return Ok(Arc::new(host)),
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        Err(first_error.expect("there is at least one scheme"))
-    }
-
-    async fn try_scheme(&self, registry: &str, scheme: Scheme, insecure: bool) -> Result<Host, Error> {
-        let url = format!("{}://{}/v2/", scheme.as_str(), host::address(registry));
-        let base: Url = url.parse().map_err(|_| protocol(registry, "its name is not valid"))?;
-        let client = match scheme {
-            Scheme::Http => self.plain().clone(),
-            Scheme::Https => host::tls_client(registry, &self.options, insecure)?,
-        };
-        let mut delays = self.delays();
-        let response = loop {
-            match client.get(base.clone()).send().await {
-                Ok(response) => break response,
-                // A refused connection or a bad certificate is refused again at once.
-                Err(error) if error.is_connect() => return Err(unreachable_host(registry, &error)),
-                Err(error) => match delays.next() {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => return Err(unreachable_host(registry, &error)),
-                },
-            }
-        };
-        // A TLS server says so when it is spoken to in plain HTTP.
-        if scheme == Scheme::Http && response.status() == StatusCode::BAD_REQUEST {
-            return Err(protocol(registry, "it does not speak plain HTTP"));
+        let response = self.exchange_once(endpoint, request, url, header.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
         let asked = response.headers().get_all(WWW_AUTHENTICATE);
-        let challenge = Challenge::parse(asked.iter(), scheme == Scheme::Http);
-        Ok(Host { scheme, base, client, challenge, credential: OnceCell::new() })
-    }
-
-    fn plain(&self) -> &reqwest::Client {
-        self.plain.get_or_init(|| host::plain_client(&self.options.user_agent))
-    }
-
-    /// A client for a URL outside of the registry.
-    fn client_for(&self, url: &Url, host: &Host) -> Result<reqwest::Client, Error> {
-        match (url.scheme(), host.scheme) {
-            ("http", _) => Ok(self.plain().clone()),
-            // Another host of a registry with its own authority often has the same.
-            (_, Scheme::Https) => Ok(host.client.clone()),
-            _ => host::tls_client(url.host_str().unwrap_or_default(), &self.options, false),
+        let challenge = Challenge::parse(asked.iter(), endpoint.scheme == Scheme::Http);
+        let Some(challenge) = challenge.as_ref().or(endpoint.challenge.as_ref()) else { return Ok(response) };
+        if let Some(refused) = &header {
+            self.tokens.forget(registry, scope, refused).await;
         }
+        let renewed = self.renew(endpoint, registry, scope, challenge, header.as_ref()).await?;
+        if Some(&renewed) == header.as_ref() {
+            return Ok(response);
+        }
+        self.exchange_once(endpoint, request, url, Some(&renewed)).await
+    }
+
+    async fn exchange_once(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Error> {
+        let client = self.client(url, endpoint)?;
+        let mut sending =
+            client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+        if let Some(header) = authorization {
+            sending = sending.header(AUTHORIZATION, header);
+        }
+        self.exchange().send_with(sending, &request.body, &authority(url)).await
+    }
+
+    async fn renew(
+        &self,
+        endpoint: &Endpoint,
+        registry: &str,
+        scope: &Scope,
+        challenge: &Challenge,
+        refused: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, Error> {
+        let fetch = async {
+            let cell = self.credential(registry, &scope.repository);
+            let keychain = &self.options.credentials;
+            let credential = cell.get_or_try_init(|| keychain.find(registry, &scope.repository)).await?;
+            self.token(endpoint, registry, scope, challenge, credential.as_ref()).await
+        };
+        self.tokens.renew(registry, scope, refused, fetch).await
+    }
+
+    async fn token(
+        &self,
+        endpoint: &Endpoint,
+        registry: &str,
+        scope: &Scope,
+        challenge: &Challenge,
+        credential: Option<&Sourced>,
+    ) -> Result<Token, Error> {
+        // Token servers are often elsewhere than their registry.
+        let server = match challenge {
+            Challenge::Bearer { realm, .. } => realm,
+            Challenge::Basic => &endpoint.base,
+        };
+        let client = self.client(server, endpoint)?;
+        Token::fetch(self.exchange(), &client, registry, scope, challenge, credential).await
+    }
+
+    fn credential(&self, registry: &str, repository: &str) -> Lookup {
+        let mut credentials = self.credentials.lock().expect("no holder panics");
+        credentials.entry((registry.to_owned(), repository.to_owned())).or_default().clone()
     }
 
     /// The error that an answer means.
-    async fn failure(&self, request: &Request<'_>, response: Response) -> Failed {
-        let registry = request.registry;
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
-        let url = redacted(response.url());
-        let messages = messages(response).await;
-        let error = match status {
+    async fn failure(&self, request: &Request<'_>, response: Response) -> Error {
+        let (host, scope) = (request.registry.to_owned(), &request.scope);
+        match response.status() {
             StatusCode::UNAUTHORIZED => {
-                let cell = self.hosts.lock().expect("no holder panics").get(registry).cloned();
-                let host = cell.as_ref().and_then(|cell| cell.get());
-                let credential = host.and_then(|host| host.credential.get()?.as_ref());
-                auth::unauthorized(registry, &request.scope, credential)
+                let cell = self.credential(request.registry, &scope.repository);
+                unauthorized(request.registry, scope, cell.get().and_then(Option::as_ref))
             }
             StatusCode::FORBIDDEN => {
-                Error::Denied { host: registry.to_owned(), scope: request.scope.describe(), messages }
+                let messages = self.exchange().messages(response).await;
+                Error::Denied { host, scope: scope.describe(), messages }
             }
-            StatusCode::NOT_FOUND => Error::NotFound { host: registry.to_owned(), what: what(request) },
-            StatusCode::TOO_MANY_REQUESTS => Error::RateLimited { host: registry.to_owned(), retry_after },
-            _ => {
-                Error::Registry { method: request.method.to_string(), url, status: status.as_u16(), messages }
+            StatusCode::NOT_FOUND if request.method == Method::GET || request.method == Method::HEAD => {
+                Error::NotFound { host, what: what(request) }
             }
-        };
-        Failed { error, retry_after }
-    }
-}
-
-/// An error, and when the registry wants to be asked again.
-struct Failed {
-    error: Error,
-    retry_after: Option<Duration>,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, retry_after: None }
-    }
-}
-
-async fn with_body(
-    request: reqwest::RequestBuilder,
-    body: &Payload,
-) -> Result<reqwest::RequestBuilder, Error> {
-    Ok(match body {
-        Payload::Empty => request,
-        Payload::Bytes(bytes) => request.body(bytes.clone()),
-        Payload::File { path, offset, length, sent } => {
-            let failed = |source| Error::Read { path: path.display().to_string(), source };
-            let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
-            file.seek(std::io::SeekFrom::Start(*offset)).await.map_err(failed)?;
-            let (mut position, sent) = (*offset, sent.clone());
-            let reader = ReaderStream::with_capacity(file.take(*length), FILE_CHUNK);
-            let counted = futures_util::StreamExt::inspect(reader, move |chunk| {
-                if let Ok(chunk) = chunk {
-                    position += chunk.len() as u64;
-                    sent(position);
-                }
-            });
-            request.header("content-length", *length).body(Body::wrap_stream(counted))
+            _ => self.exchange().failure(request.method.as_str(), &host, response).await,
         }
-    })
+    }
 }
 
-fn same_origin(left: &Url, right: &Url) -> bool {
-    left.origin() == right.origin()
-}
+/// Waits between the tries of one operation.
+pub(crate) struct Backoff(ExponentialBackoff);
 
-fn authority(url: &Url) -> String {
-    match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (host, _) => host.unwrap_or_default().to_owned(),
+impl Backoff {
+    pub(crate) fn new(options: &ClientOptions) -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(options.retry_delay)
+            .with_max_delay(Duration::from_secs(10))
+            .with_max_times(options.retries)
+            .with_jitter();
+        Self(delays.build())
+    }
+
+    /// Waits before the next try. Gives the error back if it is not temporary, or if it is enough.
+    pub(crate) async fn wait(&mut self, error: Error) -> Result<(), Error> {
+        if error.is_temporary() { self.wait_after(error).await } else { Err(error) }
+    }
+
+    /// Like [`Backoff::wait`] for an error that is known to be temporary.
+    pub(crate) async fn wait_after(&mut self, error: Error) -> Result<(), Error> {
+        let asked = error.retry_after().unwrap_or_default();
+        match self.0.next() {
+            Some(delay) if asked <= MAX_WAIT => {
+                tokio::time::sleep(delay.max(asked)).await;
+                Ok(())
+            }
+            _ => Err(error),
+        }
     }
 }
 
 /// Where an answer points to, relative to what was asked.
-pub(crate) fn location(response: &Response, asked: &Url) -> Option<Url> {
+pub(crate) fn location(response: &Response) -> Option<Url> {
     let text = response.headers().get(LOCATION)?.to_str().ok()?;
-    let url = asked.join(text).ok()?;
+    let url = response.url().join(text).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
-}
-
-/// A URL without user information and query, which may hold signatures.
-pub(crate) fn redacted(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    // Both fail only for URLs without a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.to_string()
-}
-
-/// The innermost error: "Connection refused" says more than "error sending request".
-pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-fn unreachable_host(host: &str, error: &reqwest::Error) -> Error {
-    Error::Unreachable { host: host.to_owned(), cause: innermost(error) }
-}
-
-pub(crate) fn protocol(host: &str, problem: &str) -> Error {
-    Error::Protocol { host: host.to_owned(), problem: problem.to_owned() }
-}
-
-/// `Retry-After` in seconds; dates are rare and are not worth a clock comparison.
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What was not found, as people would write it.
@@ -455,32 +322,5 @@ fn what(request: &Request<'_>) -> String {
         Some((repository, reference)) if reference.contains(':') => format!("{repository}@{reference}"),
         Some((repository, reference)) => format!("{repository}:{reference}"),
         None => path.clone(),
-    }
-}
-
-async fn messages(mut response: Response) -> Vec<RegistryMessage> {
-    #[derive(Deserialize)]
-    struct Errors {
-        #[serde(default)]
-        errors: Vec<RegistryMessage>,
-    }
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ERROR_BODY {
-            return Vec::new();
-        }
-    }
-    serde_json::from_slice::<Errors>(&body).map(|errors| errors.errors).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_shown_without_secrets() {
-        let url: Url = "https://user:pass@host.example.com/blob?X-Signature=secret#f".parse().unwrap();
-        assert_eq!(redacted(&url), "https://host.example.com/blob");
     }
 }

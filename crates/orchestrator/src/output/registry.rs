@@ -305,7 +305,8 @@ impl Blob {
             let (tell, told) = (tell.clone(), Mutex::new(0));
             move |sent: u64| {
                 let mut told = told.lock().expect("no holder panics");
-                if sent - *told >= PROGRESS_STEP {
+                // It goes back where an upload starts anew.
+                if sent.abs_diff(*told) >= PROGRESS_STEP {
                     *told = sent;
                     tell(sent, false);
                 }

@@ -1,0 +1,6 @@
+//! Registries, token servers and networks that misbehave, scripted on loopback.
+
+mod auth;
+mod pull;
+mod push;
+mod server;
