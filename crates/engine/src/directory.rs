@@ -6,8 +6,7 @@ use crate::{
     StepError,
     copy::{
         apply::{self, Owner},
-        entry::Mtime,
-        placement::{self, Item},
+        placement::{self, Item, Placement},
     },
     key,
     step::{Delta, Step, StepFailure},
@@ -34,7 +33,11 @@ impl Step<'_> {
         let view = base.view(store).await?;
         self.begin();
         let empty = Item { name: "", directories: Some(Vec::new()), files: Vec::new() };
-        let placement = placement::place(&view, &op.path, &[empty]).map_err(StepError::from)?;
+        let mut placement = placement::place(&view, &op.path, &[empty]).map_err(StepError::from)?;
+        if placement.created.is_empty() {
+            // The directory is there: nothing changes.
+            placement = Placement::default();
+        }
 
         // The same for every base that has the same parents, like a COPY of nothing.
         let delta_key = key::copy_delta(&placement, Some((owner.uid, owner.gid)), None, key::contents(&[]));
@@ -43,7 +46,7 @@ impl Step<'_> {
             return Ok(delta);
         }
         let pending = store.snapshots().begin()?;
-        apply::directories(pending.delta(), &placement, owner, Mtime::now(self.build.job.source_date_epoch))?;
+        apply::directories(pending.delta(), &placement, owner)?;
         let delta = Delta::made(delta_key);
         store.snapshots().commit(pending, &delta.key)?;
         self.remember(delta_key, &delta)?;

@@ -99,12 +99,12 @@ pub(crate) fn execution(run: Key, nonce: u128) -> Key {
 
 /// Cache key of a directory made on a root file system.
 pub(crate) fn mkdir(base: Key, path: &str, user: &str) -> Key {
-    hash("archway 2026 mkdir v1", &(base, path, user))
+    hash("archway 2026 mkdir v2", &(base, path, user))
 }
 
 /// Cache key of a COPY of known content onto a root file system.
 pub(crate) fn copy(base: Key, op: &CopyOp, content: Key) -> Key {
-    hash("archway 2026 copy v1", &(base, &op.destination, &op.chown, op.chmod, op.unpack, content))
+    hash("archway 2026 copy v2", &(base, &op.destination, &op.chown, op.chmod, op.unpack, content))
 }
 
 /// Key of the delta a COPY makes. It depends on the base only through the placement, so that
@@ -115,12 +115,12 @@ pub(crate) fn copy_delta(
     chmod: Option<u32>,
     content: Key,
 ) -> Key {
-    hash("archway 2026 copy delta v1", &(placement, owner, chmod, content))
+    hash("archway 2026 copy delta v2", &(placement, owner, chmod, content))
 }
 
 /// Key under which the content of files selected from a root file system is remembered.
 pub(crate) fn selection(source: Key, patterns: &[String]) -> Key {
-    hash("archway 2026 selection v1", &(source, patterns))
+    hash("archway 2026 selection v2", &(source, patterns))
 }
 
 /// Combines the content of several groups of sources, in order.

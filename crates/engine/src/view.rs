@@ -9,7 +9,7 @@ use std::{
 
 use archway_sandbox::overlay;
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid},
     io::Errno,
 };
 
@@ -96,13 +96,20 @@ impl View {
         target.into_string().map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    /// Makes the directory at `path` and its parents where they are missing, and opens it.
-    pub fn make_directories(&self, path: &str) -> io::Result<OwnedFd> {
+    /// Makes the directory at `path` and its parents where they are missing, with this owner, and opens it.
+    pub fn make_directories(&self, path: &str, uid: u32, gid: u32) -> io::Result<OwnedFd> {
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let mode = Mode::from_raw_mode(NEW_DIRECTORY_MODE);
         let resolved = tree::resolve(self, path)?.path;
         for directory in tree::ancestors(&resolved).chain([resolved.as_str()]) {
             let relative = directory.trim_start_matches('/');
-            match rustix::fs::mkdirat(&self.root, relative, Mode::from_raw_mode(NEW_DIRECTORY_MODE)) {
-                Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
+            match rustix::fs::mkdirat(&self.root, relative, mode) {
+                Ok(()) => {
+                    rustix::fs::chownat(&self.root, relative, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+                    // The umask may have taken bits away.
+                    rustix::fs::chmodat(&self.root, relative, mode, AtFlags::empty())?;
+                }
+                Err(Errno::EXIST | Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }

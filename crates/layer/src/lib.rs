@@ -25,3 +25,4 @@ pub use extract::{
     ArchiveFormat, ExtractError, ExtractOptions, Extracted, Ownership, Unpacked, apply_layer, is_archive,
     unpack_archive,
 };
+pub use overlay::is_image_xattr;

@@ -31,7 +31,7 @@ pub(crate) const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 ///
 /// The rest (`security.selinux`, `security.ima`, `system.posix_acl_*`, `trusted.*`) belongs to the
 /// host, and overlayfs's own attributes would let a layer forge its markers.
-pub(crate) fn keeps_xattr(name: &[u8]) -> bool {
+pub fn is_image_xattr(name: &[u8]) -> bool {
     name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
 
@@ -52,7 +52,7 @@ mod tests {
             ("system.posix_acl_access", false),
             ("", false),
         ] {
-            assert_eq!(keeps_xattr(name.as_bytes()), kept, "{name}");
+            assert_eq!(is_image_xattr(name.as_bytes()), kept, "{name}");
         }
     }
 }

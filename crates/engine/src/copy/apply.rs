@@ -18,7 +18,7 @@ use rustix::{
 
 use super::{
     entry::{Entry, EntryKind, Mtime, SourceItem},
-    placement::{Directory, Placement},
+    placement::{Directory, Placement, PlacementError},
 };
 use crate::{StepError, directory::NEW_DIRECTORY_MODE, tree};
 
@@ -41,15 +41,12 @@ pub(crate) struct Attributes {
     pub(crate) mode: Option<u32>,
 }
 
-/// Makes the directories of a placement, which are all a WORKDIR needs.
-pub(crate) fn directories(
-    delta: &Path,
-    placement: &Placement,
-    owner: Owner,
-    mtime: Mtime,
-) -> Result<(), StepError> {
+/// Makes the directories of a placement, which are all a WORKDIR needs. They have no time of their own:
+/// the layer is the same whenever it is made.
+pub(crate) fn directories(delta: &Path, placement: &Placement, owner: Owner) -> Result<(), StepError> {
+    let created = Directory { mode: NEW_DIRECTORY_MODE, uid: owner.uid, gid: owner.gid };
     let mut writer = Writer::open(delta)?;
-    writer.place(placement, owner, mtime)?;
+    writer.place(placement, created, Mtime::default())?;
     writer.finish()
 }
 
@@ -63,8 +60,14 @@ pub(crate) fn items(
     // Directories that only hold what is copied were changed when the newest of it arrived: a time
     // that does not depend on this machine's clock, nor on the base.
     let newest = items.iter().filter_map(|item| item.entries.first()).map(|entry| entry.mtime).max();
+    let owner = attributes.owner.unwrap_or_default();
+    let mode = attributes.mode.unwrap_or(NEW_DIRECTORY_MODE);
     let mut writer = Writer::open(delta)?;
-    writer.place(placement, attributes.owner.unwrap_or_default(), newest.unwrap_or_default())?;
+    writer.place(
+        placement,
+        Directory { mode, uid: owner.uid, gid: owner.gid },
+        newest.unwrap_or_default(),
+    )?;
     for (item, target) in items.iter().zip(&placement.targets) {
         writer.item(item, target, placement, attributes)?;
     }
@@ -75,7 +78,7 @@ struct Writer {
     root: OwnedFd,
     /// The directory opened last: entries come sorted, so the next one is likely in it, too.
     parent: Option<(String, OwnedFd)>,
-    /// First path of each file with several names.
+    /// First path of each file with several names, of one item: another item may write over it.
     links: HashMap<(u64, u64), String>,
     /// Times of directories, set at the end: writing into a directory changes them.
     directory_times: BTreeMap<String, Mtime>,
@@ -88,8 +91,7 @@ impl Writer {
         Ok(Self { root, parent: None, links: HashMap::new(), directory_times: BTreeMap::new() })
     }
 
-    fn place(&mut self, placement: &Placement, owner: Owner, mtime: Mtime) -> Result<(), StepError> {
-        let created = Directory { mode: NEW_DIRECTORY_MODE, uid: owner.uid, gid: owner.gid };
+    fn place(&mut self, placement: &Placement, created: Directory, mtime: Mtime) -> Result<(), StepError> {
         let existing = placement.existing.iter().map(|(path, directory)| (path, *directory));
         let created = placement.created.iter().map(|path| (path, created));
         // Parents sort before their children.
@@ -106,6 +108,7 @@ impl Writer {
         placement: &Placement,
         attributes: Attributes,
     ) -> Result<(), StepError> {
+        self.links.clear();
         for entry in &item.entries {
             let path = match entry.path.as_str() {
                 "" => target.to_owned(),
@@ -142,7 +145,7 @@ impl Writer {
             return self.hard_link(&first, path);
         }
         let (parent, name) = self.at(path)?;
-        remove_other(parent, name)?;
+        remove_other(parent, name, path)?;
         match &entry.kind {
             EntryKind::Directory => unreachable!("handled above"),
             EntryKind::File { .. } => {
@@ -177,7 +180,7 @@ impl Writer {
     /// A new name for a file that was copied already.
     fn hard_link(&mut self, first: &str, path: &str) -> Result<(), EntryError> {
         let (parent, name) = self.at(path)?;
-        remove_other(parent, name)?;
+        remove_other(parent, name, path)?;
         let parent = rustix::io::fcntl_dupfd_cloexec(parent, 0)?;
         let (first_parent, first_name) = self.at(first)?;
         Ok(rustix::fs::linkat(first_parent, first_name, &parent, name_of(path), AtFlags::empty())?)
@@ -189,6 +192,10 @@ impl Writer {
         let make = |writer: &mut Self| -> Result<(), EntryError> {
             let (parent, name) = writer.at(path)?;
             match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+                // An earlier item may have brought a link there, which must not be followed.
+                Err(Errno::EXIST) if !is_directory(parent, name)? => {
+                    return Err(StepError::from(PlacementError::NotADirectory(path.to_owned())).into());
+                }
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -262,12 +269,18 @@ fn copy_file(
     Ok(file)
 }
 
-/// Makes room for a file: an earlier item may have brought another one. A directory stays.
-fn remove_other(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+/// Makes room for a file at `path`: an earlier item may have brought another one. A directory stays.
+fn remove_other(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), EntryError> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno),
+        Err(Errno::ISDIR) => Err(StepError::from(PlacementError::IsADirectory(path.to_owned())).into()),
+        Err(errno) => Err(errno.into()),
     }
+}
+
+fn is_directory(parent: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 fn set_xattrs_at((parent, name): (BorrowedFd<'_>, &str), entry: &Entry) -> Result<(), EntryError> {

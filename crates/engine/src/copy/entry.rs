@@ -19,17 +19,6 @@ impl Mtime {
         const SECOND: i64 = 1_000_000_000;
         Self { seconds: nanoseconds.div_euclid(SECOND), nanoseconds: nanoseconds.rem_euclid(SECOND) }
     }
-
-    /// The present, or `SOURCE_DATE_EPOCH` where it is set.
-    pub(crate) fn now(epoch: Option<i64>) -> Self {
-        match epoch {
-            Some(seconds) => Self { seconds, nanoseconds: 0 },
-            None => {
-                let now = jiff::Timestamp::now();
-                Self { seconds: now.as_second(), nanoseconds: i64::from(now.subsec_nanosecond()) }
-            }
-        }
-    }
 }
 
 /// What an entry is.

@@ -10,20 +10,20 @@ use crate::StepError;
 /// Permission bits of a file that stands in the Dockerfile.
 const MODE: u32 = 0o644;
 
-/// The file as a source. It has no time of its own: it is as old as the epoch, or as 1970, so that
-/// it gives the same layer every time.
-pub(crate) fn item(file: &InlineFile, epoch: Option<i64>) -> Result<SourceItem, StepError> {
+/// The file as a source. It has no time of its own, and so that of 1970: it gives the same layer every
+/// time.
+pub(crate) fn item(file: &InlineFile) -> SourceItem {
     let entry = Entry {
         path: String::new(),
         kind: EntryKind::File { size: file.content.len() as u64 },
         mode: MODE,
         uid: 0,
         gid: 0,
-        mtime: Mtime { seconds: epoch.unwrap_or(0), nanoseconds: 0 },
+        mtime: Mtime::default(),
         xattrs: Vec::new(),
         hard_link: None,
     };
-    Ok(SourceItem { name: file.name.clone(), entries: vec![entry], open: Box::new(Text(file.clone())) })
+    SourceItem { name: file.name.clone(), entries: vec![entry], open: Box::new(Text(file.clone())) }
 }
 
 struct Text(InlineFile);

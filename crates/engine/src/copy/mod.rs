@@ -6,7 +6,7 @@
 
 use std::{os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
 
-use archway_graph::{CopyOp, CopySource, InlineFile, NodeId};
+use archway_graph::{CopyOp, CopySource, NodeId};
 use archway_layer::extract::{self, ExtractOptions, Ownership};
 use archway_store::CacheRecord;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use self::{
     placement::Item,
 };
 use crate::{
-    StepError,
+    StepError, image,
     key::{self, Key},
     rootfs::RootFs,
     step::{Delta, Step, StepFailure},
@@ -73,17 +73,24 @@ impl Step<'_> {
             CopySource::Inline { files } => Ok(key::content(files)),
             CopySource::Node { node, paths } => {
                 let store = self.build.engine.store.clone();
-                let selection = key::selection(self.input(*node).rootfs.identity, paths).into();
-                if let Some(known) =
-                    store.cache().get(&selection)?.and_then(|fact| fact.metadata.parse().ok())
-                {
+                let selection = key::selection(self.input(*node).rootfs.identity, paths);
+                let known = || -> Result<Option<Key>, StepError> {
+                    let fact = store.cache().get(&selection.into())?;
+                    Ok(fact.and_then(|fact| fact.metadata.parse().ok()))
+                };
+                if let Some(known) = known()? {
+                    return Ok(known);
+                }
+                // Several platforms may copy the same: one of them reads it.
+                let _lock = image::lock(&store, selection.to_string()).await?;
+                if let Some(known) = known()? {
                     return Ok(known);
                 }
                 let items = self.items(source).await?;
                 let content = blocking(move || stage::content(&items)).await?;
                 let created = Timestamp::now();
                 let fact = CacheRecord { snapshot: None, created, metadata: content.to_string() };
-                store.cache().put(&selection, &fact)?;
+                store.cache().put(&selection.into(), &fact)?;
                 Ok(content)
             }
         }
@@ -96,10 +103,7 @@ impl Step<'_> {
                 let (snapshot, paths) = (self.context(), paths.clone());
                 blocking(move || context::select(&snapshot, &paths)).await
             }
-            CopySource::Inline { files } => {
-                let epoch = self.build.job.source_date_epoch;
-                files.iter().map(|file: &InlineFile| inline::item(file, epoch)).collect()
-            }
+            CopySource::Inline { files } => Ok(files.iter().map(inline::item).collect()),
             CopySource::Node { node, paths } => {
                 let view = Arc::new(self.input(*node).rootfs.view(&self.build.engine.store).await?);
                 let (paths, from) = (paths.clone(), self.describe(*node));
@@ -124,36 +128,47 @@ impl Step<'_> {
     }
 
     async fn write(&self, op: &CopyOp, base: &RootFs, copied: Copied) -> Result<Delta, StepError> {
+        let Copied { key, content, owner, items } = copied;
         let store = &self.build.engine.store;
         let lowers = base.materialize(store).await?;
         let view = base.view(store).await?;
         self.begin();
-        let (store, op) = (store.clone(), op.clone());
-        let (key, delta_key, delta) = blocking(move || {
-            let Copied { key, content, owner, items } = copied;
-            let (archives, items) = if op.unpack { split_archives(items)? } else { (Vec::new(), items) };
-            let placement = placement::place(&view, &op.destination, &described(&items))?;
-            // Unpacking follows the base's own symlinks, so its result belongs to this base only.
-            let delta_key =
-                if archives.is_empty() { key::copy_delta(&placement, owner, op.chmod, content) } else { key };
-            if let Some(shared) = Delta::find(&store, delta_key)? {
-                return Ok((key, delta_key, Delta { cached: false, ..shared }));
-            }
-            let pending = store.snapshots().begin()?;
-            let owner = owner.map(|(uid, gid)| Owner { uid, gid });
-            let attributes = Attributes { owner, mode: op.chmod };
-            apply::items(pending.delta(), &placement, &items, attributes)?;
-            if !archives.is_empty() {
-                let root = View::open_writable(&lowers, pending.delta(), pending.work())?;
-                for archive in &archives {
-                    unpack(archive, &root, &op.destination, owner)?;
-                }
-            }
-            let delta = Delta::made(delta_key);
-            store.snapshots().commit(pending, &delta.key)?;
-            Ok((key, delta_key, delta))
+        let (destination, unpacks, chmod) = (op.destination.clone(), op.unpack, op.chmod);
+        let (sources, placement) = blocking(move || {
+            let sources = Sources::of(items, unpacks)?;
+            let placement = placement::place(&view, &destination, &described(&sources.items))?;
+            Ok((sources, placement))
         })
         .await?;
+        // Unpacking follows the base's own symlinks, so its result belongs to this base only.
+        let delta_key = match sources.archives.is_empty() {
+            true => key::copy_delta(&placement, owner, chmod, content),
+            false => key,
+        };
+        // Other platforms may be about to make the same delta: one of them does.
+        let _lock = image::lock(store, delta_key.to_string()).await?;
+        let delta = match Delta::find(store, delta_key)? {
+            Some(shared) => Delta { cached: false, ..shared },
+            None => {
+                let owner = owner.map(|(uid, gid)| Owner { uid, gid });
+                let (store, destination) = (store.clone(), op.destination.clone());
+                blocking(move || {
+                    let pending = store.snapshots().begin()?;
+                    let attributes = Attributes { owner, mode: chmod };
+                    apply::items(pending.delta(), &placement, &sources.items, attributes)?;
+                    if !sources.archives.is_empty() {
+                        let root = View::open_writable(&lowers, pending.delta(), pending.work())?;
+                        for archive in &sources.archives {
+                            unpack(archive, &root, &destination, owner)?;
+                        }
+                    }
+                    let delta = Delta::made(delta_key);
+                    store.snapshots().commit(pending, &delta.key)?;
+                    Ok(delta)
+                })
+                .await?
+            }
+        };
         self.remember(delta_key, &delta)?;
         self.remember(key, &delta)?;
         Ok(delta)
@@ -182,19 +197,27 @@ fn describe(item: &SourceItem) -> Item<'_> {
     Item { name: &item.name, directories: is_directory.then_some(directories), files }
 }
 
-/// Local archives, and everything else. Only ADD asks.
-fn split_archives(items: Vec<SourceItem>) -> Result<(Vec<SourceItem>, Vec<SourceItem>), StepError> {
-    let (mut archives, mut others) = (Vec::new(), Vec::new());
-    for item in items {
-        let archive = match item.entries.as_slice() {
-            [entry] if matches!(entry.kind, EntryKind::File { .. }) => {
-                extract::is_archive(item.open.open(entry)?)
-            }
-            _ => false,
-        };
-        if archive { archives.push(item) } else { others.push(item) }
+/// What is unpacked, and what is copied as it is.
+struct Sources {
+    archives: Vec<SourceItem>,
+    items: Vec<SourceItem>,
+}
+
+impl Sources {
+    /// Finds the archives if they are to be unpacked.
+    fn of(items: Vec<SourceItem>, unpack: bool) -> Result<Self, StepError> {
+        let mut sources = Self { archives: Vec::new(), items: Vec::new() };
+        for item in items {
+            let archive = match item.entries.as_slice() {
+                [entry] if unpack && matches!(entry.kind, EntryKind::File { .. }) => {
+                    extract::is_archive(item.open.open(entry)?)
+                }
+                _ => false,
+            };
+            if archive { sources.archives.push(item) } else { sources.items.push(item) }
+        }
+        Ok(sources)
     }
-    Ok((archives, others))
 }
 
 fn unpack(
@@ -205,7 +228,8 @@ fn unpack(
 ) -> Result<(), StepError> {
     let entry = &archive.entries[0];
     let mut file = archive.open.open(entry)?;
-    let directory = root.make_directories(destination).map_err(StepError::io(destination))?;
+    let Owner { uid, gid } = owner.unwrap_or_default();
+    let directory = root.make_directories(destination, uid, gid).map_err(StepError::io(destination))?;
     let ownership = match owner {
         Some(Owner { uid, gid }) => Ownership::Set { uid, gid },
         None => Ownership::Keep,

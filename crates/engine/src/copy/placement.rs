@@ -3,7 +3,10 @@
 //! A placement holds everything the copied delta depends on besides the copied files themselves.
 //! Two bases (of two platforms, say) that give the same placement share one delta and one layer.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use serde::Serialize;
 
@@ -32,9 +35,11 @@ pub(crate) struct Item<'a> {
 }
 
 /// Where things go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Placement {
-    /// Directories of the base that hold copied files; they keep their attributes.
+    /// The base's own directories among the targets and above them: they keep their attributes. What a
+    /// copied directory holds takes the attributes of the source even where the base has it, as in
+    /// BuildKit.
     pub(crate) existing: BTreeMap<String, Directory>,
     /// Directories to make above the targets, outermost first.
     pub(crate) created: Vec<String>,
@@ -71,12 +76,12 @@ pub(crate) fn place(
     destination: &str,
     items: &[Item<'_>],
 ) -> Result<Placement, PlacementError> {
-    let lookup = |path: &str, source| PlacementError::Lookup { path: path.to_owned(), source };
-    let resolved = tree::resolve(base, destination).map_err(|e| lookup(destination, e))?;
+    let failed = |source| PlacementError::Lookup { path: destination.to_owned(), source };
+    let resolved = tree::resolve(base, destination).map_err(failed)?;
     let into_directory =
         destination.ends_with('/') || items.len() > 1 || is_directory(resolved.found.as_ref());
 
-    let mut placement = Placement { existing: BTreeMap::new(), created: Vec::new(), targets: Vec::new() };
+    let mut placement = Placement::default();
     for item in items {
         let target = if item.directories.is_none() && into_directory {
             tree::join(&resolved.path, item.name)
@@ -95,21 +100,25 @@ impl Placement {
             self.claim_directory(base, ancestor)?;
         }
         let Some(directories) = &item.directories else {
-            return self.claim_file(base, target);
+            return claim_file(base, target);
         };
         self.claim_directory(base, target)?;
-        // Only directories that the base has can hide a conflict; below a new one all is new.
+        if self.created.iter().any(|made| made == target) {
+            // Below a new directory all is new.
+            return Ok(());
+        }
+        let parent =
+            |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
+        let mut merged = BTreeSet::from([String::new()]);
         for directory in directories {
-            let path = tree::join(target, directory);
-            if self.existing.contains_key(tree::parent(&path)) || tree::parent(&path) == "/" {
-                self.merge_directory(base, &path)?;
+            if merged.contains(&parent(directory))
+                && lookup_directory(base, &tree::join(target, directory))?.is_some()
+            {
+                merged.insert((*directory).to_owned());
             }
         }
-        for file in &item.files {
-            let path = tree::join(target, file);
-            if self.existing.contains_key(tree::parent(&path)) || tree::parent(&path) == "/" {
-                self.claim_file(base, &path)?;
-            }
+        for file in item.files.iter().filter(|file| merged.contains(&parent(file))) {
+            claim_file(base, &tree::join(target, file))?;
         }
         Ok(())
     }
@@ -119,31 +128,30 @@ impl Placement {
         if path == "/" || self.existing.contains_key(path) || self.created.iter().any(|made| made == path) {
             return Ok(());
         }
-        if !self.merge_directory(base, path)? {
-            self.created.push(path.to_owned());
+        match lookup_directory(base, path)? {
+            Some(directory) => drop(self.existing.insert(path.to_owned(), directory)),
+            None => self.created.push(path.to_owned()),
         }
         Ok(())
     }
+}
 
-    /// Notes `path` if the base has a directory there; an error if it has something else.
-    fn merge_directory(&mut self, base: &dyn Tree, path: &str) -> Result<bool, PlacementError> {
-        let found =
-            base.lstat(path).map_err(|source| PlacementError::Lookup { path: path.to_owned(), source })?;
-        match found {
-            None => Ok(false),
-            Some(Found { kind: Kind::Directory, mode, uid, gid }) => {
-                self.existing.insert(path.to_owned(), Directory { mode, uid, gid });
-                Ok(true)
-            }
-            Some(_) => Err(PlacementError::NotADirectory(path.to_owned())),
-        }
+/// The directory at `path`; an error if something else is there.
+fn lookup_directory(base: &dyn Tree, path: &str) -> Result<Option<Directory>, PlacementError> {
+    match lookup(base, path)? {
+        None => Ok(None),
+        Some(Found { kind: Kind::Directory, mode, uid, gid }) => Ok(Some(Directory { mode, uid, gid })),
+        Some(_) => Err(PlacementError::NotADirectory(path.to_owned())),
     }
+}
 
-    fn claim_file(&self, base: &dyn Tree, path: &str) -> Result<(), PlacementError> {
-        let found =
-            base.lstat(path).map_err(|source| PlacementError::Lookup { path: path.to_owned(), source })?;
-        if is_directory(found.as_ref()) { Err(PlacementError::IsADirectory(path.to_owned())) } else { Ok(()) }
-    }
+fn claim_file(base: &dyn Tree, path: &str) -> Result<(), PlacementError> {
+    let found = lookup(base, path)?;
+    if is_directory(found.as_ref()) { Err(PlacementError::IsADirectory(path.to_owned())) } else { Ok(()) }
+}
+
+fn lookup(base: &dyn Tree, path: &str) -> Result<Option<Found>, PlacementError> {
+    base.lstat(path).map_err(|source| PlacementError::Lookup { path: path.to_owned(), source })
 }
 
 fn is_directory(found: Option<&Found>) -> bool {
@@ -186,7 +194,7 @@ mod tests {
             ("/bin", &[file("a"), file("b")], "/usr/bin/a /usr/bin/b | + | =/usr =/usr/bin"),
             ("/bin/tool", &[file("a")], "/usr/bin/tool | + | =/usr =/usr/bin"),
             ("/app", &[directory(&["sub"], &["sub/f"])], "/app | + | =/app"),
-            ("/", &[directory(&["usr", "usr/bin", "opt"], &["usr/bin/f"])], "/ | + | =/usr =/usr/bin"),
+            ("/", &[directory(&["usr", "usr/bin", "opt"], &["usr/bin/f"])], "/ | + | ="),
         ];
         for (destination, items, want) in cases {
             let placement = place(&base, destination, items).unwrap();
@@ -204,6 +212,11 @@ mod tests {
         assert!(matches!(
             place(&base, "/file/below", &[file("x")]),
             Err(PlacementError::NotADirectory(path)) if path == "/file"
+        ));
+        let base_with_link = MapTree::new(&["d:/real", "d:/app", "l:/app/sub=../real"]);
+        assert!(matches!(
+            place(&base_with_link, "/app", &[directory(&["sub"], &["sub/x"])]),
+            Err(PlacementError::NotADirectory(path)) if path == "/app/sub"
         ));
         assert!(matches!(
             place(&base, "/app", &[directory(&[], &["dir"])]),

@@ -1,6 +1,7 @@
 //! Sources of COPY in another node's root file system.
 
 use std::{
+    collections::HashMap,
     ffi::CStr,
     io,
     path::{Path, PathBuf},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use archway_dockerfile::glob::{Glob, has_wildcards};
+use archway_layer::is_image_xattr;
 use rustix::{
     fs::{Dir, FileType, Stat},
     io::Errno,
@@ -18,16 +20,15 @@ use super::entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem};
 use crate::{
     StepError,
     key::{self, Key},
-    tree::{self, Kind},
+    tree::{self, Kind, Tree as _},
     view::View,
 };
 
 /// Deeper directories are refused: a hostile base image could make them endless.
 const MAX_DEPTH: usize = 1000;
-/// Attributes that belong to the overlay, not to the file.
-const OVERLAY_XATTRS: [&str; 2] = ["user.overlay.", "trusted.overlay."];
 
-/// Everything `patterns` select in `view`, in order. `from` names the view in errors.
+/// Everything `patterns` select in `view`, in order. `from` names the view in errors. A wildcard may
+/// match nothing.
 pub(crate) fn select(
     view: &Arc<View>,
     patterns: &[String],
@@ -36,7 +37,7 @@ pub(crate) fn select(
     let mut items = Vec::new();
     for pattern in patterns {
         let matched = expand(view, pattern).map_err(StepError::io(pattern))?;
-        if matched.is_empty() {
+        if matched.is_empty() && !has_wildcards(pattern) {
             return Err(StepError::MissingInRootFs { pattern: pattern.clone(), from: from.to_owned() });
         }
         for path in matched {
@@ -56,13 +57,20 @@ pub(crate) fn content(items: &[SourceItem]) -> Result<Key, StepError> {
         owner: (u32, u32),
         xattrs: &'a [(String, Vec<u8>)],
         hash: Option<String>,
+        /// The first name of a file that has several.
+        link: Option<&'a str>,
     }
     let mut described = Vec::new();
     for item in items {
         let mut entries = Vec::with_capacity(item.entries.len());
+        let mut links: HashMap<(u64, u64), &str> = HashMap::new();
         for entry in &item.entries {
+            let first = entry.hard_link.map(|inode| *links.entry(inode).or_insert(&entry.path));
+            let link = first.filter(|first| *first != entry.path);
             let hash = match entry.kind {
-                EntryKind::File { .. } => Some(hash_file(item.open.open(entry)?, &item.open.path(entry))?),
+                EntryKind::File { .. } if link.is_none() => {
+                    Some(hash_file(item.open.open(entry)?, &item.open.path(entry))?)
+                }
                 _ => None,
             };
             entries.push(Described {
@@ -72,6 +80,7 @@ pub(crate) fn content(items: &[SourceItem]) -> Result<Key, StepError> {
                 owner: (entry.uid, entry.gid),
                 xattrs: &entry.xattrs,
                 hash,
+                link,
             });
         }
         described.push((&item.name, entries));
@@ -85,23 +94,25 @@ fn hash_file(file: Box<dyn Reading>, path: &Path) -> Result<String, StepError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The paths a pattern matches, sorted. Wildcards never match across `/`.
+/// The paths a pattern matches, sorted. Wildcards never match across `/`, and from the first one on
+/// links are matched and not followed.
 fn expand(view: &View, pattern: &str) -> io::Result<Vec<String>> {
-    let mut paths = vec![String::from("/")];
-    for component in tree::components(pattern) {
+    let components: Vec<&str> = tree::components(pattern).collect();
+    let plain = components.iter().position(|component| has_wildcards(component)).unwrap_or(components.len());
+    let (plain, wild) = components.split_at(plain);
+    let start = plain.iter().fold(String::from("/"), |path, component| tree::join(&path, component));
+    let mut paths = match wild {
+        [] => vec![start],
+        _ => vec![tree::resolve(view, &start)?.path],
+    };
+    for component in wild {
+        let glob = Glob::parse(component).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut next = Vec::new();
         for path in paths {
-            if !has_wildcards(component) {
-                next.push(tree::join(&path, component));
-                continue;
+            if view.lstat(&path)?.is_some_and(|found| found.kind == Kind::Directory) {
+                let matching = names(view, &path)?.into_iter().filter(|name| glob.matches(name));
+                next.extend(matching.map(|name| tree::join(&path, &name)));
             }
-            let directory = tree::resolve(view, &path)?;
-            if !matches!(&directory.found, Some(found) if found.kind == Kind::Directory) {
-                continue;
-            }
-            let Ok(glob) = Glob::parse(component) else { continue };
-            let matching = names(view, &directory.path)?.into_iter().filter(|name| glob.matches(name));
-            next.extend(matching.map(|name| tree::join(&path, &name)));
         }
         paths = next;
     }
@@ -179,7 +190,7 @@ fn xattrs(view: &View, path: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
         list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
     {
         let Ok(text) = name.to_str() else { continue };
-        if OVERLAY_XATTRS.iter().any(|prefix| text.starts_with(prefix)) {
+        if !is_image_xattr(name.to_bytes()) {
             continue;
         }
         let mut value = Vec::with_capacity(1 << 16);

@@ -263,7 +263,7 @@ impl<S: Sink> Walk<'_, S> {
             Err(errno) => return Err(failed("list the extended attributes of", path)(errno)),
         };
         let mut kept = BTreeMap::new();
-        for name in names.split(|byte| *byte == 0).filter(|name| overlay::keeps_xattr(name)) {
+        for name in names.split(|byte| *byte == 0).filter(|name| overlay::is_image_xattr(name)) {
             let length = rustix::fs::fgetxattr(fd, name, &mut self.xattr_buffer[..])
                 .map_err(failed("read an extended attribute of", path))?;
             kept.insert(name.to_vec(), self.xattr_buffer[..length].to_vec());

@@ -289,7 +289,7 @@ impl Extraction {
         if let Some((uid, gid)) = self.owner(entry) {
             rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(owner_failed(entry, uid, gid))?;
         }
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| overlay::keeps_xattr(name)) {
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| overlay::is_image_xattr(name)) {
             match rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
                 Err(Errno::OPNOTSUPP) if name.starts_with(b"user.") => {}
                 done => done.map_err(failed("set an extended attribute of", &entry.path))?,
