@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::Network;
-use archway_oci::{Platform, Reference, platform};
+use archway_oci::{Platform, platform};
 use archway_orchestrator::request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec};
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
@@ -176,7 +176,7 @@ impl BuildArgs {
     /// The request these arguments make.
     pub(crate) fn request(&self) -> Result<BuildRequest, CliError> {
         let mut request = self.source.request()?;
-        request.tags = value::each("--tag", &self.tag, |tag| tag.parse::<Reference>())?;
+        request.tags = self.tag.iter().map(|tag| value::name("--tag", tag)).collect::<Result<_, _>>()?;
         request.outputs = self.outputs()?;
         request.no_cache = self.no_cache;
         request.timeout = self.timeout;

@@ -123,10 +123,7 @@ impl Keys {
     /// Several names stand in one quoted field: `"name=a,b"`.
     fn names(&mut self) -> Result<Vec<Reference>, CliError> {
         let Some(names) = self.take("name") else { return Ok(Vec::new()) };
-        names
-            .split(',')
-            .map(|name| name.trim().parse().map_err(|error| CliError::usage(FLAG, error)))
-            .collect()
+        names.split(',').map(|name| value::name(FLAG, name.trim())).collect()
     }
 }
 

@@ -1,16 +1,18 @@
 //! Values that flags share.
 
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
+
+use archway_oci::Reference;
 
 use crate::error::CliError;
 
-/// Parses each value of a flag that can be repeated.
-pub(crate) fn each<T, E: Display>(
-    flag: &'static str,
-    given: &[String],
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<Vec<T>, CliError> {
-    given.iter().map(|text| parse(text).map_err(|error| CliError::usage(flag, error))).collect()
+/// A name that an image is given. A digest follows from the image and cannot be chosen.
+pub(crate) fn name(flag: &'static str, text: &str) -> Result<Reference, CliError> {
+    let reference: Reference = text.parse().map_err(|error| CliError::usage(flag, error))?;
+    match reference.digest {
+        None => Ok(reference),
+        Some(_) => Err(CliError::usage(flag, format!("`{text}` has a digest, which cannot be chosen"))),
+    }
 }
 
 /// `KEY=VALUE`, repeated; the last of a key wins.
@@ -84,6 +86,14 @@ mod tests {
         }
         for text in ["", "s", "5x", "-1s", "1.5h", "99999999999999999999s", "m5"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_no_digest() {
+        assert_eq!(name("--tag", "app:1").unwrap().to_string(), "docker.io/library/app:1");
+        for text in [format!("app@sha256:{}", "0".repeat(64)), "UPPER".into()] {
+            assert!(matches!(name("--tag", &text), Err(CliError::Usage { .. })), "{text}");
         }
     }
 

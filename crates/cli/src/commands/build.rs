@@ -82,14 +82,6 @@ fn advise(events: &Events, request: &BuildRequest, prepared: &Prepared) {
     }
 }
 
-/// The graph's warnings, for commands without progress.
-pub(super) fn warn(prepared: &Prepared) {
-    let yellow = anstyle::AnsiColor::Yellow.on_default();
-    for warning in &prepared.graph.warnings {
-        anstream::eprintln!("{yellow}warning{yellow:#}: {}", warning.message);
-    }
-}
-
 /// What is needed to show where a step failed, kept while the build runs.
 struct FailedStep {
     graph: std::sync::Arc<archway_graph::Graph>,

@@ -3,7 +3,6 @@
 use archway_graph::explain;
 use archway_report::Events;
 
-use super::build::warn;
 use crate::{
     args::{PlanArgs, PlanFormat, RegistryArgs},
     error::CliError,
@@ -20,10 +19,7 @@ pub(crate) fn run(args: &PlanArgs, registries: &RegistryArgs) -> Result<(), CliE
         PlanFormat::Json => {
             anstream::println!("{}", serde_json::to_string_pretty(&plan).expect("plain data"))
         }
-        PlanFormat::Text => {
-            anstream::print!("{}", plan.render());
-            warn(&prepared);
-        }
+        PlanFormat::Text => anstream::print!("{}", plan.render()),
     }
     Ok(())
 }

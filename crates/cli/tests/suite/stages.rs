@@ -77,6 +77,15 @@ fn the_plan_tells_strategies_and_shared_steps() {
 }
 
 #[test]
+fn a_plan_warns_once() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile("FROM BASE\n");
+    let run = scene.archway(&["plan", "--build-arg", "UNUSED=1", "."]).succeeded();
+    let warnings = [run.stdout, run.stderr].concat().matches("`UNUSED` is not used").count();
+    assert_eq!(warnings, 1);
+}
+
+#[test]
 fn a_strategy_that_is_required_and_not_possible_is_an_error() {
     let Some(scene) = Scene::new() else { return };
     scene.dockerfile("FROM BASE\nRUN true\n");
