@@ -73,13 +73,23 @@ pub enum StepError {
         /// Why.
         source: ExtractError,
     },
-    /// A layer of a base image hides everything below it, which an overlay cannot do.
-    #[error("layer {layer} of {image} hides all layers below it, which is not supported")]
-    OpaqueRoot {
+    /// A base image's manifest and config do not agree.
+    #[error("{image} has {layers} layers, and its config lists {diff_ids}")]
+    LayerCount {
         /// The image.
         image: String,
-        /// Digest of the blob.
-        layer: archway_oci::Digest,
+        /// Layers of its manifest.
+        layers: usize,
+        /// diffIDs of its config.
+        diff_ids: usize,
+    },
+    /// A layer of a base image is of a type that is not known.
+    #[error("{image} has a layer of the unknown type `{media_type}`")]
+    LayerType {
+        /// The image.
+        image: String,
+        /// The layer's media type.
+        media_type: String,
     },
     /// A layer of a base image is not what the image's config says.
     #[error("layer {layer} of {image} has diffID {actual}, its config says {expected}")]
@@ -144,7 +154,8 @@ impl StepError {
             Self::Placement(_) | Self::Archive { .. } => Reason::StepFailed,
             Self::Pull { .. }
             | Self::Extract { .. }
-            | Self::OpaqueRoot { .. }
+            | Self::LayerCount { .. }
+            | Self::LayerType { .. }
             | Self::DiffIdMismatch { .. } => Reason::ImagePullFailed,
             Self::Emulation(_) => Reason::EmulationUnavailable,
             Self::Sandbox(error) if error.is_program_missing() => Reason::StepFailed,

@@ -1,9 +1,9 @@
 //! Base images: their layers become deltas when, and only when, a step reads them.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use archway_layer::extract::{ExtractOptions, Ownership, apply_layer};
-use archway_oci::{ImageConfig, Manifest, Reference, media_type};
+use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, media_type};
 use archway_registry::Client;
 use archway_report::{Event, Events, StepId, StepOutcome, TransferKind};
 use archway_store::{Lock, SnapshotKey, Store};
@@ -14,6 +14,7 @@ use crate::{
     Engine, Layer,
     error::StepError,
     key::{self, Key},
+    stack::{self, LayerFacts},
 };
 
 /// Bytes between two progress events of a download.
@@ -36,6 +37,28 @@ pub struct BaseImage {
 }
 
 impl BaseImage {
+    /// An image that can be built on.
+    ///
+    /// # Errors
+    /// When its manifest and its config do not agree, or a layer is of a type that nobody here knows.
+    pub fn new(
+        name: String,
+        origin: Option<Reference>,
+        manifest: Manifest,
+        config: ImageConfig,
+    ) -> Result<Self, StepError> {
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(StepError::LayerCount { image: name, layers, diff_ids });
+        }
+        let unknown =
+            |layer: &&Descriptor| media_type::layer_compression(&layer.media_type).is_none();
+        if let Some(layer) = manifest.layers.iter().find(unknown) {
+            return Err(StepError::LayerType { image: name, media_type: layer.media_type.clone() });
+        }
+        Ok(Self { name, origin, manifest, config })
+    }
+
     /// Its layers, base first.
     pub fn layers(&self) -> Vec<Layer> {
         self.manifest
@@ -62,7 +85,8 @@ pub(crate) struct LazyImage {
     step: Option<StepId>,
     /// Their keys are known before they are on disk, base first.
     deltas: Vec<SnapshotKey>,
-    ready: OnceCell<()>,
+    /// What to mount, bottom first.
+    lowers: OnceCell<Arc<[PathBuf]>>,
 }
 
 impl std::fmt::Debug for LazyImage {
@@ -90,31 +114,41 @@ impl LazyImage {
                 None => Ok(key::layer_delta(diff_id).into()),
             })
             .collect::<Result<_, StepError>>()?;
-        Ok(Self { image, store, registry, ownership, events, step, deltas, ready: OnceCell::new() })
+        Ok(Self { image, store, registry, ownership, events, step, deltas, lowers: OnceCell::new() })
     }
 
     pub(crate) fn identity(&self) -> Key {
         key::image(&self.image.config.rootfs.diff_ids)
     }
 
-    /// The deltas of its layers, base first.
-    pub(crate) fn deltas(&self) -> &[SnapshotKey] {
-        &self.deltas
-    }
-
-    /// Whether every delta is on disk.
+    /// Whether every layer is on disk.
     pub(crate) fn is_here(&self) -> Result<bool, StepError> {
-        for delta in &self.deltas {
-            if self.store.snapshots().path(delta)?.is_none() {
+        for (diff_id, delta) in self.image.config.rootfs.diff_ids.iter().zip(&self.deltas) {
+            if facts(&self.store, diff_id, *delta)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Fetches and unpacks what is missing, all layers at the same time, once.
-    pub(crate) async fn materialize(&self) -> Result<(), StepError> {
-        self.ready.get_or_try_init(|| self.fetch_all()).await.copied()
+    /// Fetches and unpacks what is missing, all layers at the same time, once. Gives the directories to
+    /// mount, bottom first.
+    pub(crate) async fn materialize(&self) -> Result<Arc<[PathBuf]>, StepError> {
+        self.lowers.get_or_try_init(|| self.lowers()).await.cloned()
+    }
+
+    async fn lowers(&self) -> Result<Arc<[PathBuf]>, StepError> {
+        self.fetch_all().await?;
+        let (store, image, deltas) = (self.store.clone(), self.image.clone(), self.deltas.clone());
+        let lowers = tokio::task::spawn_blocking(move || {
+            let mut layers = Vec::with_capacity(deltas.len());
+            for (diff_id, delta) in image.config.rootfs.diff_ids.iter().zip(deltas) {
+                let facts = facts(&store, diff_id, delta)?;
+                layers.push((delta, facts.ok_or(StepError::DeltaMissing { key: delta })?));
+            }
+            stack::lowers(&store, &layers)
+        });
+        Ok(lowers.await.map_err(|panic| StepError::Panicked(panic.to_string()))??.into())
     }
 
     async fn fetch_all(&self) -> Result<(), StepError> {
@@ -141,7 +175,7 @@ impl LazyImage {
     async fn fetch(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
         // Another process, or another platform with the same layer, may be at it.
         let _lock = lock(&self.store, delta.to_string()).await?;
-        if self.store.snapshots().path(&delta)?.is_some() {
+        if facts(&self.store, &layer.diff_id, delta)?.is_some() {
             return Ok(());
         }
         pull_blob(&self.store, &self.registry, &self.events, &self.image.name, &layer).await?;
@@ -151,19 +185,17 @@ impl LazyImage {
     async fn unpack(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
         let store = self.store.clone();
         let name = self.image.name.clone();
+        let events = self.events.clone();
         let options = ExtractOptions { ownership: self.ownership, ..ExtractOptions::default() };
         tokio::task::spawn_blocking(move || {
             let extract = |source| StepError::Extract { image: name.clone(), source };
             let compression = media_type::layer_compression(&layer.descriptor.media_type)
-                .unwrap_or(media_type::LayerCompression::Gzip);
+                .expect("an image with layers of unknown type is refused");
             let pending = store.snapshots().begin()?;
             let digest = layer.descriptor.digest;
             let blob =
                 store.blobs().open(&digest)?.ok_or(StepError::BlobMissing { digest: digest.clone() })?;
             let extracted = apply_layer(blob, compression, pending.delta(), &options).map_err(extract)?;
-            if extracted.opaque_root {
-                return Err(StepError::OpaqueRoot { image: name, layer: digest });
-            }
             if extracted.diff_id != layer.diff_id {
                 return Err(StepError::DiffIdMismatch {
                     image: name,
@@ -173,11 +205,36 @@ impl LazyImage {
                 });
             }
             store.snapshots().commit(pending, &delta)?;
+            if !extracted.skipped_devices.is_empty() {
+                let message = skipped(&name, &extracted.skipped_devices);
+                events.send(Event::Warning { message });
+            }
+            LayerFacts::of(&extracted).remember(&store, delta)?;
             Ok(store.layers().set_extracted(&layer.diff_id, &delta)?)
         })
         .await
         .map_err(|panic| StepError::Panicked(panic.to_string()))?
     }
+}
+
+/// What is to be known of the layer in `delta`; `None` if the layer has to be unpacked.
+fn facts(store: &Store, diff_id: &Digest, delta: SnapshotKey) -> Result<Option<LayerFacts>, StepError> {
+    if store.snapshots().path(&delta)?.is_none() {
+        return Ok(None);
+    }
+    // A delta that a step made here has all it needs.
+    let was_unpacked = delta == key::layer_delta(diff_id).into();
+    if was_unpacked { LayerFacts::find(store, delta) } else { Ok(Some(LayerFacts::default())) }
+}
+
+fn skipped(image: &str, devices: &[PathBuf]) -> String {
+    let names: Vec<String> = devices.iter().take(3).map(|path| format!("/{}", path.display())).collect();
+    let more = if devices.len() > names.len() { ", …" } else { "" };
+    format!(
+        "only root can make device files: {} of {image} are left out ({}{more})",
+        devices.len(),
+        names.join(", ")
+    )
 }
 
 /// Takes a lock of the store. Somebody else may hold it for as long as a step takes, so it is asked for

@@ -5,14 +5,17 @@
 //! string carries a version that is raised whenever the meaning of an operation changes.
 //! Written down in `docs/formats/cache-keys.md`.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use archway_graph::{CopyOp, RunOp};
 use archway_oci::Digest;
 use archway_store::{CacheKey, SnapshotKey};
 use serde::Serialize;
 
-use crate::copy::placement::Placement;
+use crate::copy::{
+    entry::Mtime,
+    placement::{Directory, Placement},
+};
 
 /// A blake3 hash, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +80,16 @@ pub(crate) fn image(diff_ids: &[Digest]) -> Key {
 /// Key of an image layer's delta, which depends on nothing but the layer.
 pub(crate) fn layer_delta(diff_id: &Digest) -> Key {
     hash("archway 2026 layer delta v1", &diff_id)
+}
+
+/// Key under which the facts about an unpacked layer are remembered.
+pub(crate) fn layer_facts(delta: SnapshotKey) -> Key {
+    hash("archway 2026 layer facts v1", &delta)
+}
+
+/// Key of a delta that only gives directories their attributes.
+pub(crate) fn correction(directories: &BTreeMap<String, (Directory, Mtime)>) -> Key {
+    hash("archway 2026 correction v1", directories)
 }
 
 /// Identity of a root file system that has one more delta than `base`.

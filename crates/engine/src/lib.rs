@@ -12,6 +12,7 @@
 //! | `cancel` | when a shared step stops |
 //! | `step` | looks a node up in the cache, or executes it |
 //! | `image`, `run`, `copy`, `directory` | the operations |
+//! | `stack` | how the layers of a base image lie on one another |
 //! | [`key`] | content keys |
 //! | [`tree`], [`view`] | paths inside a root file system |
 //! | `layers` | deltas to layer blobs |
@@ -41,6 +42,7 @@ mod layers;
 mod log;
 pub mod rootfs;
 mod run;
+mod stack;
 mod step;
 pub mod tree;
 pub mod user;

@@ -11,6 +11,7 @@ use crate::{
     error::StepError,
     image::LazyImage,
     key::{self, Key},
+    stack,
     user::{self, User, UserError},
     view::View,
 };
@@ -20,11 +21,11 @@ use crate::{
 pub struct RootFs {
     /// Content identity; see [`key`].
     pub identity: Key,
-    /// The deltas, bottom first.
+    /// The deltas above the image, bottom first.
     deltas: Arc<[SnapshotKey]>,
-    /// The image at the bottom, whose deltas may not be on disk yet.
+    /// The image at the bottom, whose layers may not be on disk yet.
     image: Option<Arc<LazyImage>>,
-    /// Where the deltas are, once somebody asked.
+    /// Where the image's layers and the deltas are, once somebody asked.
     paths: Paths,
     /// The same of the root file system below the topmost delta.
     paths_below: Option<Paths>,
@@ -48,7 +49,7 @@ impl RootFs {
     pub(crate) fn of_image(image: Arc<LazyImage>) -> Self {
         Self {
             identity: image.identity(),
-            deltas: image.deltas().into(),
+            deltas: Arc::new([]),
             image: Some(image),
             paths: Paths::default(),
             paths_below: None,
@@ -63,19 +64,25 @@ impl RootFs {
         Self { identity, deltas, image: self.image.clone(), paths, paths_below }
     }
 
-    /// Where the deltas are, bottom first; fetches and unpacks the image's layers if they are not here.
-    pub async fn materialize(&self, store: &Store) -> Result<Arc<[PathBuf]>, StepError> {
+    /// The directories to mount, bottom first, each once; fetches and unpacks the image's layers if they
+    /// are not here.
+    pub async fn materialize(&self, store: &Store) -> Result<Vec<PathBuf>, StepError> {
+        Ok(stack::without_repeats(&self.stack(store).await?))
+    }
+
+    async fn stack(&self, store: &Store) -> Result<Arc<[PathBuf]>, StepError> {
         if let Some(paths) = self.paths.get() {
             return Ok(paths.clone());
         }
-        if let Some(image) = &self.image {
-            image.materialize().await?;
-        }
+        let image = match &self.image {
+            Some(image) => image.materialize().await?,
+            None => Arc::new([]),
+        };
         // A build of many steps looks each delta up once, not once for every step above it.
         let below = self.paths_below.as_ref().and_then(|below| below.get());
-        let mut paths = below.map(|below| below.to_vec()).unwrap_or_default();
-        for key in &self.deltas[paths.len()..] {
-            paths.push(store.snapshots().path(key)?.ok_or(StepError::DeltaMissing { key: *key })?);
+        let mut paths = below.unwrap_or(&image).to_vec();
+        for key in &self.deltas[paths.len() - image.len()..] {
+            paths.push(stack::path_of(store, *key)?);
         }
         Ok(self.paths.get_or_init(|| paths.into()).clone())
     }

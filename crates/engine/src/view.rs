@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::{
     StepError,
     directory::NEW_DIRECTORY_MODE,
+    stack,
     tree::{self, Found, Kind, Tree},
 };
 
@@ -45,7 +46,8 @@ impl View {
 
     /// An overlay needs two layers, and `scratch` has none.
     fn mount(deltas: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<Self, StepError> {
-        let mut lowers: Vec<PathBuf> = deltas.iter().rev().cloned().collect();
+        let mut lowers = stack::without_repeats(deltas);
+        lowers.reverse();
         let mut padding = None;
         if lowers.len() < 2 {
             let directory = tempfile::tempdir().map_err(StepError::io(std::env::temp_dir()))?;

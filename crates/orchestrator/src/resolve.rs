@@ -83,6 +83,6 @@ async fn resolve(context: &Context, request: &BaseRequest, pull: bool) -> Result
     };
     let (manifest, config) = found.image(context, &child).await?;
     let origin = matches!(found.origin, Origin::Registry(_)).then(|| reference.clone());
-    let image = BaseImage { name: request.name.clone(), origin, manifest, config };
+    let image = BaseImage::new(request.name.clone(), origin, manifest, config)?;
     Ok(Resolved { reference, digest: child.digest, image })
 }

@@ -99,7 +99,7 @@ impl Runnable {
             Origin::Registry(reference) => Some(reference.clone()),
             _ => None,
         };
-        Ok(BaseImage { name: self.name.clone(), origin, manifest, config })
+        Ok(BaseImage::new(self.name.clone(), origin, manifest, config)?)
     }
 }
 

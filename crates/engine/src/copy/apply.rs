@@ -50,6 +50,18 @@ pub(crate) fn directories(delta: &Path, placement: &Placement, owner: Owner) -> 
     writer.finish()
 }
 
+/// Makes directories with these attributes; parents are among them.
+pub(crate) fn attributes(
+    delta: &Path,
+    directories: &BTreeMap<String, (Directory, Mtime)>,
+) -> Result<(), StepError> {
+    let mut writer = Writer::open(delta)?;
+    for (path, (attributes, mtime)) in directories {
+        writer.directory(path, *attributes, *mtime)?;
+    }
+    writer.finish()
+}
+
 /// Copies `items` to where `placement` puts them.
 pub(crate) fn items(
     delta: &Path,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::StepError;
 
 /// Seconds and nanoseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 pub(crate) struct Mtime {
     pub(crate) seconds: i64,
     pub(crate) nanoseconds: i64,
