@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -284,17 +284,25 @@ fn change(path: &Path, edit: impl Fn(&mut Map<String, Value>)) -> Result<(), Err
     edit(auths);
 
     let text = serde_json::to_string_pretty(&document).expect("JSON can be written");
-    let write = || -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        let temporary = directory.join(format!(".config.json.{}", std::process::id()));
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(failed)
+    replace(path, text.as_bytes()).map_err(failed)
+}
+
+/// Writes a file that is there either as before or complete.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // People keep their configuration elsewhere, and link to it.
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let temporary = directory.join(format!(".config.json.{}", std::process::id()));
+    // One that a killed process of the same number left behind.
+    let _ = std::fs::remove_file(&temporary);
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&temporary, &path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 #[derive(Deserialize)]
@@ -421,6 +429,21 @@ mod tests {
         assert_eq!(document["auths"]["b"]["auth"], "eQ==");
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_to_the_file_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, target) = (directory.path().join("config.json"), directory.path().join("real.json"));
+        std::fs::write(&target, "{}").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        change(&link, |auths| {
+            auths.insert("b".into(), json!({ "auth": "eQ==" }));
+        })
+        .unwrap();
+        assert!(link.is_symlink());
+        assert!(std::fs::read_to_string(&target).unwrap().contains("eQ=="));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left behind");
     }
 
     #[test]

@@ -64,6 +64,18 @@ async fn a_refused_connection_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn a_first_contact_that_breaks_is_made_again() {
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |seen| match seen.path.as_str() {
+        "/v2/" if count.fetch_add(1, SeqCst) == 0 => Answer::HangUp,
+        "/v2/" => Answer::status(200),
+        _ => manifest(),
+    })
+    .await;
+    assert_eq!(client().manifest(&server.reference("app:1")).await.unwrap().bytes, MANIFEST);
+}
+
+#[tokio::test]
 async fn a_registry_that_falls_silent_is_not_waited_for_forever() {
     let server = answering(vec![Answer::Silence]).await;
     let hasty = ClientOptions { silence: Duration::from_millis(50), retries: 1, ..options() };
