@@ -201,12 +201,27 @@ fn operation_hint(error: &Error) -> Option<String> {
     }
 }
 
+/// What to do when the store's disk is full.
+pub(crate) const FULL_DISK: &str = "free some space, or put the store elsewhere: ARCHWAY_ROOT=DIR archway …";
+
+/// Whether the cause of an error is that a disk is full.
+pub(crate) fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref().is_some_and(full) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 pub(crate) fn store_hint(error: &archway_store::StoreError) -> Option<String> {
     use archway_store::StoreError;
     match error {
-        StoreError::NoSpace { .. } => {
-            Some("free some space, or put the store elsewhere: ARCHWAY_ROOT=DIR archway …".to_owned())
-        }
+        StoreError::NoSpace { .. } => Some(FULL_DISK.to_owned()),
         StoreError::ReadOnly { .. } | StoreError::PermissionDenied { .. } => {
             Some("choose another place for the store: ARCHWAY_ROOT=DIR archway …".to_owned())
         }

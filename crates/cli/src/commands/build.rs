@@ -34,7 +34,8 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
     progress.finish();
     let (report, failed_step) = outcome?;
     context.store().sync()?;
-    if matches!(progress::shown(args.progress()), ProgressMode::Tty | ProgressMode::Plain) {
+    let for_people = matches!(progress::shown(args.progress()), ProgressMode::Tty | ProgressMode::Plain);
+    if for_people {
         anstream::eprint!("\n{}", progress::summary(&report.platforms));
         for published in &report.published {
             anstream::eprintln!("{}", arrow(&published.target));
@@ -51,7 +52,8 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
             Ok(())
         }
         Some(failure) => {
-            anstream::eprintln!("\n{}", failed_step.explain(failure, &report.platforms));
+            let gap = if for_people { "\n" } else { "" };
+            anstream::eprintln!("{gap}{}", failed_step.explain(failure, &report.platforms));
             Err(CliError::Reported(exit(failure)))
         }
     }
@@ -161,6 +163,7 @@ fn step_hint(error: &StepError) -> Option<String> {
         StepError::Source(error) => error::source_hint(error),
         StepError::Pull { source, .. } => source.hint(),
         StepError::Store(error) => error::store_hint(error),
+        error if error::is_disk_full(error) => Some(error::FULL_DISK.into()),
         _ => None,
     }
 }

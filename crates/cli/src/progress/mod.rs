@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use archway_report::Events;
+use archway_report::{Event, Events};
 
 use crate::args::ProgressMode;
 
@@ -60,9 +60,18 @@ pub(crate) fn shown(mode: ProgressMode) -> ProgressMode {
     }
 }
 
+/// An event as a line of JSON, and when it happened.
+#[derive(serde::Serialize)]
+struct Timed<'a> {
+    time: jiff::Timestamp,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
 fn raw_json() -> Events {
     Events::new(|event| {
-        let mut line = serde_json::to_vec(&event).expect("events are plain data");
+        let timed = Timed { time: jiff::Timestamp::now(), event: &event };
+        let mut line = serde_json::to_vec(&timed).expect("events are plain data");
         line.push(b'\n');
         // Nobody reads any more: the build goes on.
         let _ = std::io::stderr().lock().write_all(&line);

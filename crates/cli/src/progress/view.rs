@@ -97,7 +97,8 @@ impl View {
                 self.done += 1;
                 (format!("{GREEN}✓{GREEN:#}"), seconds(duration))
             }
-            StepOutcome::Failed { message } => (format!("{RED}✗{RED:#}"), message.clone()),
+            // Why is said at the end, with the place in the Dockerfile.
+            StepOutcome::Failed { .. } => (format!("{RED}✗{RED:#}"), seconds(duration)),
             StepOutcome::Cancelled => return Vec::new(),
         };
         vec![format!("{mark} {} {DIM}{text}{DIM:#} {}", self.place(step), step.name)]

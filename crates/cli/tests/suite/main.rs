@@ -10,10 +10,14 @@
 
 mod build_push;
 mod determinism;
+mod errors;
 mod instructions;
+mod interrupt;
 mod layers_shared;
+mod login;
 mod outputs;
 mod readback;
+mod rootless;
 mod run_inspect;
 mod scene;
 mod stages;
