@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use archway_graph::Output;
-use archway_oci::{Descriptor, ImageConfig, Manifest, json, media_type};
+use archway_oci::{Descriptor, History, ImageConfig, Manifest, json, media_type};
 use jiff::Timestamp;
 
 use crate::Layer;
+
+/// Comment of a base layer of which the base's history says nothing.
+const NO_HISTORY: &str = "the base image has no history of this layer";
 
 /// A layer made by this build, and when its files were made.
 #[derive(Debug, Clone)]
@@ -43,7 +46,8 @@ pub(crate) fn documents(
         .chain(made.iter().map(|made| &made.layer))
         .map(|layer| layer.diff_id.clone())
         .collect();
-    set_times(&mut config, base, &made, epoch);
+    let inherited = account_for(&base_layers, base.map_or(0, |base| base.history.len()), &mut config);
+    set_times(&mut config, base, inherited, &made, epoch);
 
     let layers: Vec<Layer> = base_layers.into_iter().chain(made.into_iter().map(|made| made.layer)).collect();
     let config_bytes = json::to_vec(&config);
@@ -56,15 +60,30 @@ pub(crate) fn documents(
     Documents { config, config_bytes, manifest, manifest_bytes, layers }
 }
 
+/// Makes the history's first `inherited` entries, which are the base's, speak of as many layers as the
+/// base has; tools that pair them with layers need that. Some builders leave entries out. Returns how
+/// many are the base's then.
+fn account_for(base_layers: &[Layer], inherited: usize, config: &mut ImageConfig) -> usize {
+    let inherited = inherited.min(config.history.len());
+    let mut missing = base_layers.len();
+    for entry in config.history.iter_mut().take(inherited).filter(|entry| !entry.empty_layer) {
+        entry.empty_layer = missing == 0;
+        missing = missing.saturating_sub(1);
+    }
+    let unknown = History { comment: Some(NO_HISTORY.into()), ..History::default() };
+    config.history.splice(inherited..inherited, std::iter::repeat_n(unknown, missing));
+    inherited + missing
+}
+
 /// History entries above the base's get the time of their layer; entries without a layer that of
 /// the one before.
 fn set_times(
     config: &mut ImageConfig,
     base: Option<&ImageConfig>,
+    inherited: usize,
     made: &[MadeLayer],
     epoch: Option<Timestamp>,
 ) {
-    let inherited = base.map_or(0, |base| base.history.len());
     let mut latest = match epoch {
         Some(epoch) => epoch,
         None => base.and_then(|base| base.created.as_deref()?.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -96,7 +115,7 @@ fn as_oci(descriptor: &Descriptor) -> Descriptor {
 #[cfg(test)]
 mod tests {
     use archway_graph::NodeId;
-    use archway_oci::{Digest, History, Platform};
+    use archway_oci::{Digest, Platform};
     use archway_report::Strategy;
 
     use super::*;
@@ -164,6 +183,21 @@ mod tests {
         assert_eq!(built.config.created.as_deref(), Some("1970-01-01T00:33:20Z"));
         assert_eq!(built.config.rootfs.diff_ids.len(), 3);
         assert!(built.manifest.layers.iter().all(|layer| layer.media_type == media_type::OCI_LAYER_GZIP));
+    }
+
+    #[test]
+    fn the_history_accounts_for_every_layer_of_the_base() {
+        for known in 0..4 {
+            let history = vec![entry("base", false); known];
+            let base = ImageConfig { history: history.clone(), ..ImageConfig::default() };
+            let base_layers = ["a", "b"].map(|text| layer(media_type::OCI_LAYER_GZIP, text)).to_vec();
+            let made = vec![MadeLayer { layer: layer(media_type::OCI_LAYER_GZIP, "x"), created: at(5) }];
+            let history = [history, vec![entry("RUN", false)]].concat();
+            let built = documents(&output(history), Some(&base), base_layers, made, None, &BTreeMap::new());
+            let of_layers: Vec<&History> = built.config.history.iter().filter(|h| !h.empty_layer).collect();
+            assert_eq!(of_layers.len(), 3, "{known} entries");
+            assert_eq!(of_layers[2].created.as_deref(), Some("1970-01-01T00:00:05Z"));
+        }
     }
 
     #[test]
