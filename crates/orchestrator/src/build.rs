@@ -9,6 +9,7 @@ use archway_engine::{Built, BuiltImage, Failure, Job, LayerSettings, PlatformRun
 use archway_oci::Descriptor;
 use archway_report::{Event, Events, PlatformResult, Reason, State};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -41,6 +42,28 @@ pub struct Published {
     pub target: String,
     /// What it points at, where it has a digest.
     pub digest: Option<archway_oci::Digest>,
+}
+
+/// Tells of tags and files as they come to exist.
+pub(crate) struct Publications<'a> {
+    events: &'a Events,
+    published: Vec<Published>,
+}
+
+impl<'a> Publications<'a> {
+    fn new(events: &'a Events) -> Self {
+        Self { events, published: Vec::new() }
+    }
+
+    /// It exists.
+    pub(crate) fn add(&mut self, one: Published) {
+        self.events.send(Event::Published { target: one.target.clone(), digest: one.digest.clone() });
+        self.published.push(one);
+    }
+
+    fn finish(self) -> Vec<Published> {
+        self.published
+    }
 }
 
 /// Why a build did not reach its end.
@@ -76,6 +99,7 @@ pub async fn build(
     interrupt: CancellationToken,
 ) -> Result<BuildReport, Error> {
     let targets = output::targets(request)?;
+    let stop = Stop { interrupt, deadline: request.timeout.map(|limit| Instant::now() + limit) };
     context
         .events
         .send(Event::Planned { steps: prepared.steps.clone(), platforms: prepared.platforms.clone() });
@@ -83,7 +107,7 @@ pub async fn build(
         Arc::new(Mutex::new(Tracker::new(&prepared.platforms, &prepared.steps, context.events.clone())));
     let pushes = output::registry::LayerPushes::start(context, &targets);
     let runs = context.engine.start(job(context, request, &prepared, &targets, &tracker, &pushes));
-    let ended = Ended::collect(runs, request, &tracker, &interrupt).await;
+    let ended = Ended::collect(runs, request.on_failure, &tracker, &stop).await;
 
     let mut report = BuildReport {
         platforms: Vec::new(),
@@ -98,17 +122,18 @@ pub async fn build(
     };
     if report.failure.is_none() {
         let platforms: Vec<Built> = ended.platforms.into_iter().flatten().collect();
-        let publish = publish(context, request, &targets, &platforms, pushes);
+        let mut publications = Publications::new(&context.events);
         let result = tokio::select! {
             biased;
-            () = interrupt.cancelled() => Err(BuildFailure::Interrupted),
-            result = publish => result.map_err(BuildFailure::Output),
-        };
-        match result {
-            Ok((index, published)) => {
-                report.index = index.map(|index| index.descriptor);
-                report.published = published;
+            failure = stop.wait() => Err(failure),
+            result = publish(context, request, &targets, &platforms, pushes, &mut publications) => {
+                result.map_err(BuildFailure::Output)
             }
+        };
+        // What exists is said, however it ended.
+        report.published = publications.finish();
+        match result {
+            Ok(index) => report.index = index.map(|index| index.descriptor),
             Err(failure) => report.failure = Some(failure),
         }
     }
@@ -123,17 +148,38 @@ async fn publish(
     targets: &[Target],
     platforms: &[Built],
     pushes: output::registry::LayerPushes,
-) -> Result<(Option<BuiltIndex>, Vec<Published>), Error> {
+    publications: &mut Publications<'_>,
+) -> Result<Option<BuiltIndex>, Error> {
     let images: Vec<BuiltImage> = platforms.iter().filter_map(|built| built.image.clone()).collect();
     let index = match targets.iter().any(Target::needs_index) {
         true => Some(index::assemble(&images, &request.annotations)?),
         false => None,
     };
-    let published = output::write_all(context, targets, platforms, &images, index.as_ref(), pushes).await?;
-    for one in &published {
-        context.events.send(Event::Published { target: one.target.clone(), digest: one.digest.clone() });
+    output::write_all(context, targets, platforms, &images, index.as_ref(), pushes, publications).await?;
+    Ok(index)
+}
+
+/// What stops a build from outside.
+struct Stop {
+    interrupt: CancellationToken,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    /// Ends when the build has to, and says why.
+    async fn wait(&self) -> BuildFailure {
+        let deadline = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.interrupt.cancelled() => BuildFailure::Interrupted,
+            () = deadline => BuildFailure::TimedOut,
+        }
     }
-    Ok((index, published))
 }
 
 fn job(
@@ -185,9 +231,9 @@ impl Ended {
     /// Waits for every platform. After the first failure the policy decides about the others.
     async fn collect(
         runs: Vec<PlatformRun>,
-        request: &BuildRequest,
+        on_failure: OnFailure,
         tracker: &Mutex<Tracker>,
-        interrupt: &CancellationToken,
+        stop: &Stop,
     ) -> Self {
         let cancels: Vec<CancellationToken> = runs.iter().map(|run| run.cancel.clone()).collect();
         let cancel_all = || cancels.iter().for_each(CancellationToken::cancel);
@@ -197,30 +243,23 @@ impl Ended {
             .enumerate()
             .map(|(index, run)| async move { (index, run.result.await) })
             .collect();
-        let limit = async {
-            match request.timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(limit);
         loop {
             let stopped = ended.failure.is_some();
             tokio::select! {
                 biased;
-                () = interrupt.cancelled(), if !stopped => {
-                    ended.failure = Some(BuildFailure::Interrupted);
-                    cancel_all();
-                }
-                () = &mut limit, if !stopped => {
-                    ended.failure = Some(BuildFailure::TimedOut);
+                failure = stop.wait(), if !stopped => {
+                    ended.failure = Some(failure);
                     cancel_all();
                 }
                 next = pending.next() => {
                     let Some((index, result)) = next else { return ended };
                     ended.platform(index, result, tracker);
-                    if ended.failure.is_some() && request.on_failure == OnFailure::Abort {
-                        cancel_all();
+                    if ended.platforms[index].is_none() {
+                        // Its other steps may still run.
+                        cancels[index].cancel();
+                        if on_failure == OnFailure::Abort {
+                            cancel_all();
+                        }
                     }
                 }
             }

@@ -7,7 +7,7 @@ use archway_oci::Reference;
 
 use crate::{
     Context, Error,
-    build::Published,
+    build::{Publications, Published},
     index::BuiltIndex,
     request::{BuildRequest, Destination, OutputSpec},
 };
@@ -122,16 +122,18 @@ pub(crate) async fn write_all(
     images: &[BuiltImage],
     index: Option<&BuiltIndex>,
     pushes: registry::LayerPushes,
-) -> Result<Vec<Published>, Error> {
-    let mut published = Vec::new();
+    publications: &mut Publications<'_>,
+) -> Result<(), Error> {
     for target in targets.iter().filter(|target| !target.is_published()) {
-        published.extend(write(context, target, platforms, images, index).await?);
+        for one in write(context, target, platforms, images, index).await? {
+            publications.add(one);
+        }
     }
     let registries: Vec<&Target> = targets.iter().filter(|target| target.is_published()).collect();
     if let (Some(index), false) = (index, registries.is_empty()) {
-        published.extend(pushes.publish(context, &registries, images, index).await?);
+        pushes.publish(context, &registries, images, index, publications).await?;
     }
-    Ok(published)
+    Ok(())
 }
 
 async fn write(

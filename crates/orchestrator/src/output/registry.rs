@@ -19,7 +19,7 @@ use futures_util::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Target;
-use crate::{Context, Error, build::Published, index::BuiltIndex};
+use crate::{Context, Error, build::{Publications, Published}, index::BuiltIndex};
 
 /// Blobs that are pushed at the same time.
 const PARALLEL: usize = 8;
@@ -92,7 +92,8 @@ impl LayerPushes {
         targets: &[&Target],
         images: &[BuiltImage],
         index: &BuiltIndex,
-    ) -> Result<Vec<Published>, Error> {
+        publications: &mut Publications<'_>,
+    ) -> Result<(), Error> {
         let names: Vec<(&Reference, bool)> = targets
             .iter()
             .filter_map(|target| match target {
@@ -113,15 +114,14 @@ impl LayerPushes {
                 self.push_until_known(context, repository, images, index).await?;
             }
         }
-        let mut published = Vec::new();
         for ((name, by_digest), there) in names.into_iter().zip(there) {
             if !there && !by_digest {
                 self.move_tag(name, index).await?;
             }
             let target = if by_digest { name.repository_name() } else { by_tag(name).familiar() };
-            published.push(Published { target, digest: Some(index.descriptor.digest.clone()) });
+            publications.add(Published { target, digest: Some(index.descriptor.digest.clone()) });
         }
-        Ok(published)
+        Ok(())
     }
 
     /// Whether a name points at this index already.
