@@ -199,6 +199,18 @@ async fn each_repository_has_the_credentials_of_its_namespace() {
 }
 
 #[tokio::test]
+async fn what_is_public_needs_no_password() {
+    let registry = Server::start(|seen| match seen.path.as_str() {
+        "/v2/public/manifests/1" => Answer::bytes(b"{}"),
+        _ => Answer::status(401).header("www-authenticate", "Basic realm=\"r\""),
+    })
+    .await;
+    client().manifest(&registry.reference("public:1")).await.unwrap();
+    let error = client().manifest(&registry.reference("private:1")).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_login_is_checked_with_the_token_server() {
     let tokens = Server::start(|seen| match seen.header("authorization") {
         Some(header) if header == basic("me:right") => Answer::bytes(br#"{"token": "t"}"#),
