@@ -1,8 +1,11 @@
 //! Pushing where requests, answers and whole upload sessions get lost.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use archway_registry::{Client, ClientOptions, Error, Pushed};
@@ -233,6 +236,24 @@ async fn progress_is_told() {
     let tell = move |sent: u64| told.store(sent as usize, SeqCst);
     in_chunks().push_blob(&server.reference("app"), &descriptor, &path, &[], tell).await.unwrap();
     assert_eq!(last.load(SeqCst), 1000);
+}
+
+#[tokio::test]
+async fn an_upload_over_a_slow_line_takes_as_long_as_it_takes() {
+    // In all it takes three times as long as a silence may; no part of it does.
+    let pause = Duration::from_millis(60);
+    let server = Server::slow(pause, |seen| match seen.method.as_str() {
+        "HEAD" => Answer::status(404),
+        "POST" => Answer::status(202).header("location", "/v2/app/blobs/uploads/1"),
+        "PUT" => Answer::status(201),
+        _ => Answer::status(200),
+    })
+    .await;
+    let (bytes, descriptor) = blob(50 << 20);
+    let (_directory, path) = file(&bytes);
+    let client = Client::new(ClientOptions { silence: Duration::from_secs(1), ..options() });
+    client.push_blob(&server.reference("app"), &descriptor, &path, &[], |_| {}).await.unwrap();
+    assert_eq!(server.methods("/v2/app"), ["HEAD", "POST", "PUT"]);
 }
 
 /// Which mounts the registry makes, by the repository they are from.

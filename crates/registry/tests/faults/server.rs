@@ -95,6 +95,14 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::slow(Duration::ZERO, script).await
+    }
+
+    /// Reads each MiB of a body only after a pause.
+    pub(crate) async fn slow(
+        pause: Duration,
+        script: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let (script, seen) = (Arc::new(script), Arc::new(Mutex::new(Vec::new())));
@@ -105,7 +113,7 @@ impl Server {
                 let (script, log) = (script.clone(), log.clone());
                 connections.spawn(async move {
                     // A client that goes away is no failure of the server.
-                    let _ = serve(stream, &*script, &log).await;
+                    let _ = serve(stream, pause, &*script, &log).await;
                 });
             }
         });
@@ -131,11 +139,12 @@ impl Server {
 
 async fn serve(
     stream: TcpStream,
+    pause: Duration,
     script: &(impl Fn(&Seen) -> Answer + ?Sized),
     log: &Mutex<Vec<Seen>>,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read_request(&mut stream).await? {
+    while let Some(request) = read_request(&mut stream, pause).await? {
         log.lock().unwrap().push(request.clone());
         match script(&request) {
             Answer::HangUp => return Ok(()),
@@ -162,7 +171,7 @@ async fn serve(
     Ok(())
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Seen>> {
+async fn read_request(stream: &mut BufReader<TcpStream>, pause: Duration) -> std::io::Result<Option<Seen>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {
         return Ok(None);
@@ -178,7 +187,10 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Opti
     }
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
+    for piece in body.chunks_mut(1 << 20) {
+        tokio::time::sleep(pause).await;
+        stream.read_exact(piece).await?;
+    }
     Ok(Some(Seen { method, path, headers, body }))
 }
 
