@@ -17,8 +17,10 @@ use crate::{
 const PARALLEL: usize = 8;
 
 /// Base images that were resolved so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Bases {
+    /// Each name is looked up once: a tag that moves meanwhile must not mix two images.
+    found: BTreeMap<String, Arc<Found>>,
     /// For the graph.
     pub(crate) by_name: BTreeMap<(String, Platform), ResolvedBase>,
     /// For the engine.
@@ -34,15 +36,34 @@ impl Bases {
         requests: Vec<BaseRequest>,
         pull: bool,
     ) -> Result<(), Error> {
+        let failed = |request: &BaseRequest, cause| Error::Base {
+            name: request.name.clone(),
+            platform: request.platform.clone(),
+            place: Box::new((text.clone(), request.span)),
+            hint: request.hint.clone(),
+            cause: Box::new(cause),
+        };
+        let new: BTreeMap<&str, &BaseRequest> = requests
+            .iter()
+            .rev()
+            .filter(|request| !self.found.contains_key(&request.name))
+            .map(|request| (request.name.as_str(), request))
+            .collect();
+        let found: Vec<(String, Arc<Found>)> = stream::iter(new.into_values())
+            .map(|request| async move {
+                let found = Found::at(context, &location(request), pull).await;
+                let found = found.map_err(|cause| failed(request, cause))?;
+                Ok::<_, Error>((request.name.clone(), Arc::new(found)))
+            })
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        self.found.extend(found);
+        let known = &self.found;
         let resolved: Vec<(BaseRequest, Resolved)> = stream::iter(requests)
             .map(|request| async move {
-                let resolved = resolve(context, &request, pull).await.map_err(|cause| Error::Base {
-                    name: request.name.clone(),
-                    platform: request.platform.clone(),
-                    place: Box::new((text.clone(), request.span)),
-                    hint: request.hint.clone(),
-                    cause: Box::new(cause),
-                })?;
+                let resolved = resolve(context, &known[&request.name], &request).await;
+                let resolved = resolved.map_err(|cause| failed(&request, cause))?;
                 Ok::<_, Error>((request, resolved))
             })
             .buffered(PARALLEL)
@@ -67,19 +88,25 @@ struct Resolved {
     image: BaseImage,
 }
 
-/// The local store first, as Docker does, unless `--pull` says otherwise. If the store has the name
-/// without this platform, the registry is asked.
-async fn resolve(context: &Context, request: &BaseRequest, pull: bool) -> Result<Resolved, Error> {
-    let reference: Reference = request.name.parse().expect("lowering asks for valid references only");
-    let location = ImageLocation::Registry(reference.clone());
-    let found = Found::at(context, &location, pull).await?;
+fn location(request: &BaseRequest) -> ImageLocation {
+    ImageLocation::Registry(reference(request))
+}
+
+fn reference(request: &BaseRequest) -> Reference {
+    request.name.parse().expect("lowering asks for valid references only")
+}
+
+/// What was found under the name, for the platform. If it was found in the local store, without this
+/// platform, the registry is asked.
+async fn resolve(context: &Context, found: &Arc<Found>, request: &BaseRequest) -> Result<Resolved, Error> {
+    let reference = reference(request);
     let (found, child) = match found.child(context, &request.name, &request.platform).await {
         Err(Error::NoSuchPlatform { .. }) if matches!(found.origin, Origin::Store) => {
-            let found = Found::at(context, &location, true).await?;
+            let found = Arc::new(Found::at(context, &location(request), true).await?);
             let child = found.child(context, &request.name, &request.platform).await?;
             (found, child)
         }
-        child => (found, child?),
+        child => (found.clone(), child?),
     };
     let (manifest, config) = found.image(context, &child).await?;
     let origin = matches!(found.origin, Origin::Registry(_)).then(|| reference.clone());
