@@ -51,8 +51,7 @@ impl BaseImage {
         if layers != diff_ids {
             return Err(StepError::LayerCount { image: name, layers, diff_ids });
         }
-        let unknown =
-            |layer: &&Descriptor| media_type::layer_compression(&layer.media_type).is_none();
+        let unknown = |layer: &&Descriptor| media_type::layer_compression(&layer.media_type).is_none();
         if let Some(layer) = manifest.layers.iter().find(unknown) {
             return Err(StepError::LayerType { image: name, media_type: layer.media_type.clone() });
         }

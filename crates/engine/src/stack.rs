@@ -51,10 +51,7 @@ impl LayerFacts {
 }
 
 /// The directories to mount for `layers`, bottom first.
-pub(crate) fn lowers(
-    store: &Store,
-    layers: &[(SnapshotKey, LayerFacts)],
-) -> Result<Vec<PathBuf>, StepError> {
+pub(crate) fn lowers(store: &Store, layers: &[(SnapshotKey, LayerFacts)]) -> Result<Vec<PathBuf>, StepError> {
     let mut lowers: Vec<PathBuf> = Vec::with_capacity(layers.len());
     for (delta, facts) in layers {
         if facts.opaque_root {
