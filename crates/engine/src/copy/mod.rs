@@ -49,6 +49,8 @@ impl Step<'_> {
         if let Some(delta) = self.cached(key)? {
             return Ok(delta);
         }
+        // A download needs no permit.
+        base.materialize(&self.build.engine.store).await?;
         let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         let owner = match &op.chown {
             Some(text) => Some(base.file_owner(&self.build.engine.store, text).await?),
