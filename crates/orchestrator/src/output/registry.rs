@@ -19,7 +19,11 @@ use futures_util::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Target;
-use crate::{Context, Error, build::{Publications, Published}, index::BuiltIndex};
+use crate::{
+    Context, Error,
+    build::{Publications, Published},
+    index::BuiltIndex,
+};
 
 /// Blobs that are pushed at the same time.
 const PARALLEL: usize = 8;
