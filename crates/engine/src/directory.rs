@@ -27,7 +27,7 @@ impl Step<'_> {
             "" => Owner::default(),
             user => {
                 let user = base.process_user(store, user).await?;
-                Owner { uid: user.uid, gid: user.gid }
+                self.owner(user.uid, user.gid)
             }
         };
         let view = base.view(store).await?;

@@ -102,22 +102,18 @@ impl LazyImage {
         step: Option<StepId>,
     ) -> Result<Self, StepError> {
         let (store, registry, ownership) = (engine.store.clone(), engine.registry.clone(), engine.ownership);
-        let deltas = image
-            .config
-            .rootfs
-            .diff_ids
-            .iter()
+        let delta = |diff_id: &Digest| -> Result<SnapshotKey, StepError> {
+            let unpacked = key::layer_delta(diff_id, ownership).into();
             // A layer that was built here has its delta already.
-            .map(|diff_id| match store.layers().extracted(diff_id)? {
-                Some(delta) => Ok(delta),
-                None => Ok(key::layer_delta(diff_id).into()),
-            })
-            .collect::<Result<_, StepError>>()?;
+            let known = store.layers().extracted(diff_id)?.filter(|_| ownership == Ownership::Keep);
+            Ok(known.filter(|known| !is_squashed(diff_id, *known)).unwrap_or(unpacked))
+        };
+        let deltas = image.config.rootfs.diff_ids.iter().map(delta).collect::<Result<_, _>>()?;
         Ok(Self { image, store, registry, ownership, events, step, deltas, lowers: OnceCell::new() })
     }
 
     pub(crate) fn identity(&self) -> Key {
-        key::image(&self.image.config.rootfs.diff_ids)
+        key::image(&self.image.config.rootfs.diff_ids, self.ownership)
     }
 
     /// Whether every layer is on disk.
@@ -222,8 +218,14 @@ fn facts(store: &Store, diff_id: &Digest, delta: SnapshotKey) -> Result<Option<L
         return Ok(None);
     }
     // A delta that a step made here has all it needs.
-    let was_unpacked = delta == key::layer_delta(diff_id).into();
+    let was_unpacked =
+        delta == key::layer_delta(diff_id, Ownership::Keep).into() || is_squashed(diff_id, delta);
     if was_unpacked { LayerFacts::find(store, delta) } else { Ok(Some(LayerFacts::default())) }
+}
+
+/// Whether `delta` was unpacked where a single user id is all there is.
+fn is_squashed(diff_id: &Digest, delta: SnapshotKey) -> bool {
+    delta == key::layer_delta(diff_id, Ownership::Squash).into()
 }
 
 fn skipped(image: &str, devices: &[PathBuf]) -> String {

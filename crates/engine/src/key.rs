@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use archway_graph::{CopyOp, RunOp};
+use archway_layer::extract::Ownership;
 use archway_oci::Digest;
 use archway_store::{CacheKey, SnapshotKey};
 use serde::Serialize;
@@ -67,19 +68,29 @@ fn hash(domain: &'static str, parts: &impl Serialize) -> Key {
     Key(hasher.finalize())
 }
 
-/// Identity of an empty root file system.
-pub(crate) fn scratch() -> Key {
-    hash("archway 2026 scratch v1", &())
+/// Identity of an empty root file system. Where a single user id is all there is, every file is its
+/// owner's, and all that is built on it differs.
+pub(crate) fn scratch(ownership: Ownership) -> Key {
+    match ownership {
+        Ownership::Squash => hash("archway 2026 squashed scratch v1", &()),
+        _ => hash("archway 2026 scratch v1", &()),
+    }
 }
 
 /// Identity of an image's root file system: its layers' diffIDs, base first.
-pub(crate) fn image(diff_ids: &[Digest]) -> Key {
-    hash("archway 2026 image v1", &diff_ids)
+pub(crate) fn image(diff_ids: &[Digest], ownership: Ownership) -> Key {
+    match ownership {
+        Ownership::Squash => hash("archway 2026 squashed image v1", &diff_ids),
+        _ => hash("archway 2026 image v1", &diff_ids),
+    }
 }
 
 /// Key of an image layer's delta, which depends on nothing but the layer.
-pub(crate) fn layer_delta(diff_id: &Digest) -> Key {
-    hash("archway 2026 layer delta v1", &diff_id)
+pub(crate) fn layer_delta(diff_id: &Digest, ownership: Ownership) -> Key {
+    match ownership {
+        Ownership::Squash => hash("archway 2026 squashed layer delta v1", &diff_id),
+        _ => hash("archway 2026 layer delta v1", &diff_id),
+    }
 }
 
 /// Key under which the facts about an unpacked layer are remembered.
@@ -169,7 +180,7 @@ mod tests {
     #[test]
     fn a_run_is_keyed_by_what_it_reads_not_by_its_place_in_the_graph() {
         let moved = RunOp { base: NodeId(7), ..run_op() };
-        assert_eq!(run(scratch(), &run_op()), run(scratch(), &moved));
+        assert_eq!(run(scratch(Ownership::Keep), &run_op()), run(scratch(Ownership::Keep), &moved));
     }
 
     #[test]
@@ -185,15 +196,17 @@ mod tests {
             RunOp { user: "app".into(), ..run_op() },
             RunOp { network: Network::None, ..run_op() },
         ];
-        let keys: std::collections::HashSet<Key> = variants.iter().map(|op| run(scratch(), op)).collect();
+        let keys: std::collections::HashSet<Key> =
+            variants.iter().map(|op| run(scratch(Ownership::Keep), op)).collect();
         assert_eq!(keys.len(), variants.len());
-        assert_ne!(run(scratch(), &run_op()), run(image(&[]), &run_op()));
+        assert_ne!(scratch(Ownership::Keep), scratch(Ownership::Squash));
+        assert_ne!(run(scratch(Ownership::Keep), &run_op()), run(image(&[], Ownership::Keep), &run_op()));
     }
 
     #[test]
     fn keys_never_change_by_accident() {
         // A change here empties every user's cache: raise the domain's version knowingly.
-        assert_eq!(scratch().to_string()[..16], *"22be0cfb250d0108");
-        assert_eq!(run(scratch(), &run_op()).to_string()[..16], *"d42cff1a518d8836");
+        assert_eq!(scratch(Ownership::Keep).to_string()[..16], *"22be0cfb250d0108");
+        assert_eq!(run(scratch(Ownership::Keep), &run_op()).to_string()[..16], *"d42cff1a518d8836");
     }
 }

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use archway_layer::extract::Ownership;
 use archway_store::{SnapshotKey, Store};
 
 use crate::{
@@ -35,9 +36,9 @@ type Paths = Arc<OnceLock<Arc<[PathBuf]>>>;
 
 impl RootFs {
     /// Nothing at all.
-    pub(crate) fn scratch() -> Self {
+    pub(crate) fn scratch(ownership: Ownership) -> Self {
         Self {
-            identity: key::scratch(),
+            identity: key::scratch(ownership),
             deltas: Arc::new([]),
             image: None,
             paths: Paths::default(),

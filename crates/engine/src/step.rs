@@ -6,13 +6,15 @@ use std::{
 };
 
 use archway_graph::{Node, NodeId, Op};
+use archway_layer::extract::Ownership;
 use archway_report::{Reason, StepOutcome};
 use archway_store::{CacheRecord, SnapshotKey, Store};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    Failure, StepError, build::Build, cancel::Cancel, image::LazyImage, key::Key, rootfs::RootFs, step_id,
+    Failure, StepError, build::Build, cancel::Cancel, copy::apply::Owner, image::LazyImage, key::Key,
+    rootfs::RootFs, step_id,
 };
 
 /// What a node gives to those that depend on it.
@@ -76,7 +78,7 @@ impl<'a> Step<'a> {
     /// The node's result. Tells the start and the end of it.
     pub(crate) async fn execute(&self) -> Result<StepResult, Failure> {
         match &self.node.op {
-            Op::Scratch => Ok(self.without_delta(RootFs::scratch())),
+            Op::Scratch => Ok(self.without_delta(RootFs::scratch(self.build.engine.ownership))),
             Op::Image(image) => {
                 let rootfs = self.image(&image.manifest).map_err(|error| Failure {
                     node: self.node.id,
@@ -145,6 +147,14 @@ impl<'a> Step<'a> {
             Err(StepFailure { error, log_tail }) => {
                 Err(Failure { node: self.node.id, error: Arc::new(error), log_tail })
             }
+        }
+    }
+
+    /// The owner to give to files: the only one, where a single user id is all there is.
+    pub(crate) fn owner(&self, uid: u32, gid: u32) -> Owner {
+        match self.build.engine.ownership {
+            Ownership::Squash => Owner::default(),
+            Ownership::Keep | Ownership::Set { .. } => Owner { uid, gid },
         }
     }
 

@@ -53,7 +53,10 @@ impl Step<'_> {
         base.materialize(&self.build.engine.store).await?;
         let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         let owner = match &op.chown {
-            Some(text) => Some(base.file_owner(&self.build.engine.store, text).await?),
+            Some(text) => {
+                let (uid, gid) = base.file_owner(&self.build.engine.store, text).await?;
+                Some(self.owner(uid, gid))
+            }
             None => None,
         };
         let mut items = Vec::new();
@@ -144,7 +147,7 @@ impl Step<'_> {
         .await?;
         // Unpacking follows the base's own symlinks, so its result belongs to this base only.
         let delta_key = match sources.archives.is_empty() {
-            true => key::copy_delta(&placement, owner, chmod, content),
+            true => key::copy_delta(&placement, owner.map(|owner| (owner.uid, owner.gid)), chmod, content),
             false => key,
         };
         // Other platforms may be about to make the same delta: one of them does.
@@ -152,7 +155,7 @@ impl Step<'_> {
         let delta = match Delta::find(store, delta_key)? {
             Some(shared) => Delta { cached: false, ..shared },
             None => {
-                let owner = owner.map(|(uid, gid)| Owner { uid, gid });
+                let kept = self.build.engine.ownership;
                 let (store, destination) = (store.clone(), op.destination.clone());
                 blocking(move || {
                     let pending = store.snapshots().begin()?;
@@ -161,7 +164,7 @@ impl Step<'_> {
                     if !sources.archives.is_empty() {
                         let root = View::open_writable(&lowers, pending.delta(), pending.work())?;
                         for archive in &sources.archives {
-                            unpack(archive, &root, &destination, owner)?;
+                            unpack(archive, &root, &destination, owner, kept)?;
                         }
                     }
                     let delta = Delta::made(delta_key);
@@ -181,7 +184,7 @@ impl Step<'_> {
 struct Copied {
     key: Key,
     content: Key,
-    owner: Option<(u32, u32)>,
+    owner: Option<Owner>,
     items: Vec<SourceItem>,
 }
 
@@ -227,6 +230,7 @@ fn unpack(
     root: &View,
     destination: &str,
     owner: Option<Owner>,
+    kept: Ownership,
 ) -> Result<(), StepError> {
     let entry = &archive.entries[0];
     let mut file = archive.open.open(entry)?;
@@ -234,7 +238,7 @@ fn unpack(
     let directory = root.make_directories(destination, uid, gid).map_err(StepError::io(destination))?;
     let ownership = match owner {
         Some(Owner { uid, gid }) => Ownership::Set { uid, gid },
-        None => Ownership::Keep,
+        None => kept,
     };
     let options = ExtractOptions { ownership, ..ExtractOptions::default() };
     let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use archway_engine::{PlacementError, StepError};
+use archway_layer::extract::Ownership;
 use archway_oci::Platform;
 use archway_testkit::image::LayerBuilder;
 
@@ -91,4 +92,19 @@ async fn one_copy_onto_many_bases_is_one_delta() {
     assert_eq!(made.len(), 2);
     let bases = platforms.len();
     assert_eq!(workshop.engine.store.snapshots().list().unwrap().len(), bases + 2);
+}
+
+#[tokio::test]
+async fn results_of_a_machine_with_a_single_user_id_are_not_those_of_one_with_many() {
+    if !is_root() {
+        return;
+    }
+    let mut workshop = Workshop::new();
+    write(workshop.context().join("file"), "hello");
+    for (ownership, owner) in [(Ownership::Squash, (0, 0)), (Ownership::Keep, (7, 8))] {
+        workshop.engine.ownership = ownership;
+        let built = workshop.build("FROM scratch\nCOPY --chown=7:8 file /\n").await.unwrap();
+        let (_, uid, gid) = attributes(&workshop.view(&built).await, "/file");
+        assert_eq!((uid, gid), owner);
+    }
 }
