@@ -313,3 +313,95 @@ impl BuildReport {
         self.failure.is_none() && self.platforms.iter().all(|platform| platform.state == State::Succeeded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use archway_engine::StepError;
+    use archway_graph::NodeId;
+    use archway_oci::Platform;
+    use archway_report::{PlatformPlan, Strategy};
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn failure(error: StepError) -> Failure {
+        Failure { node: NodeId(0), error: Arc::new(error), log_tail: Vec::new() }
+    }
+
+    /// Two platforms: the first fails at once, the second as `second` says, given both tokens.
+    async fn collect<F: Future<Output = StepError> + Send + 'static>(
+        on_failure: OnFailure,
+        stop: Stop,
+        first: Option<StepError>,
+        second: impl FnOnce(CancellationToken, CancellationToken) -> F,
+    ) -> (Ended, Vec<PlatformResult>) {
+        let platforms: [Platform; 2] = ["linux/amd64", "linux/arm64"].map(|name| name.parse().unwrap());
+        let cancels = [CancellationToken::new(), CancellationToken::new()];
+        let second = second(cancels[0].clone(), cancels[1].clone());
+        let own = cancels[0].clone();
+        let first = async move {
+            match first {
+                Some(error) => error,
+                None => own.cancelled().map(|()| StepError::Cancelled).await,
+            }
+        };
+        let results =
+            [first.map(|error| Err(failure(error))).boxed(), second.map(|error| Err(failure(error))).boxed()];
+        let plans = platforms.clone().map(|platform| PlatformPlan {
+            platform,
+            strategy: Strategy::Native,
+            reason: String::new(),
+        });
+        let tracker = Mutex::new(Tracker::new(&plans, &[], Events::ignored()));
+        let runs = platforms.into_iter().zip(results).zip(cancels);
+        let runs = runs.map(|((platform, result), cancel)| PlatformRun { platform, result, cancel });
+        let ended = Ended::collect(runs.collect(), on_failure, &tracker, &stop).await;
+        (ended, tracker.into_inner().unwrap().results().to_vec())
+    }
+
+    fn never() -> Stop {
+        Stop { interrupt: CancellationToken::new(), deadline: None }
+    }
+
+    #[tokio::test]
+    async fn a_failure_stops_the_others_only_if_the_policy_says_so() {
+        let abort = |_, own: CancellationToken| async move {
+            own.cancelled().await;
+            StepError::Cancelled
+        };
+        let (_, results) = collect(OnFailure::Abort, never(), Some(StepError::Exit(1)), abort).await;
+        let states: Vec<State> = results.iter().map(|result| result.state).collect();
+        assert_eq!(states, [State::Failed, State::Skipped]);
+
+        // What the failed platform alone still does is stopped under either policy.
+        let go_on = |failed: CancellationToken, own: CancellationToken| async move {
+            failed.cancelled().await;
+            assert!(!own.is_cancelled());
+            StepError::Exit(2)
+        };
+        let (ended, results) = collect(OnFailure::Continue, never(), Some(StepError::Exit(1)), go_on).await;
+        assert_eq!(results[1].state, State::Failed);
+        assert!(matches!(ended.failure, Some(BuildFailure::Platform { platform: 0, .. })));
+    }
+
+    #[tokio::test]
+    async fn the_time_limit_and_the_user_stop_every_platform() {
+        let interrupted = CancellationToken::new();
+        interrupted.cancel();
+        let cases = [
+            (Stop { deadline: Some(Instant::now()), ..never() }, Reason::TimedOut),
+            (Stop { interrupt: interrupted, ..never() }, Reason::Cancelled),
+        ];
+        for (stop, reason) in cases {
+            let wait = |_, own: CancellationToken| async move {
+                own.cancelled().await;
+                StepError::Cancelled
+            };
+            let collected = collect(OnFailure::Continue, stop, None, wait);
+            let (_, results) = tokio::time::timeout(Duration::from_secs(60), collected).await.unwrap();
+            assert!(results.iter().all(|result| result.reason == Some(reason)), "{results:?}");
+        }
+    }
+}
