@@ -53,7 +53,7 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
         }
         Some(failure) => {
             let gap = if for_people { "\n" } else { "" };
-            anstream::eprintln!("{gap}{}", failed_step.explain(failure, &report.platforms));
+            anstream::eprintln!("{gap}{}", failed_step.explain(failure, &report));
             Err(CliError::Reported(exit(failure)))
         }
     }
@@ -103,7 +103,12 @@ impl FailedStep {
     }
 
     /// The error report at the end of a build.
-    fn explain(&self, failure: &BuildFailure, results: &[PlatformResult]) -> String {
+    fn explain(&self, failure: &BuildFailure, report: &BuildReport) -> String {
+        let results = &report.platforms;
+        let left = match report.published.is_empty() {
+            true => "nothing was published",
+            false => "only the outputs listed above were written",
+        };
         match failure {
             BuildFailure::Platform { platform, failure } => self.step(failure, &results[*platform]),
             BuildFailure::Verification { platform, findings } => {
@@ -112,12 +117,11 @@ impl FailedStep {
                     format!("the image for {} is not what was asked for", results[*platform].platform);
                 error::plain(&message, &causes, Some("nothing was published"))
             }
-            BuildFailure::Interrupted => error::plain("interrupted; nothing was published", &[], None),
-            BuildFailure::TimedOut => error::plain(
-                "the time limit was reached; nothing was published",
-                &[],
-                Some("raise --timeout"),
-            ),
+            BuildFailure::Interrupted => error::plain(&format!("interrupted; {left}"), &[], None),
+            BuildFailure::TimedOut => {
+                let message = format!("the time limit was reached; {left}");
+                error::plain(&message, &[], Some("raise --timeout"))
+            }
             BuildFailure::Output(error) => error::render_operation(error),
         }
     }
