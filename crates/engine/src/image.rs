@@ -264,6 +264,11 @@ pub(crate) async fn pull_blob(
     if store.blobs().contains(&descriptor.digest)? {
         return Ok(());
     }
+    // Another platform, or another process, may be at it.
+    let _lock = lock(store, format!("pull {}", descriptor.digest)).await?;
+    if store.blobs().contains(&descriptor.digest)? {
+        return Ok(());
+    }
     let pull = |source| StepError::Pull { image: image.to_owned(), source };
     let name = format!("sha256:{}", descriptor.digest.short());
     let progress = |current: u64, done: bool| Event::Transfer {

@@ -73,11 +73,11 @@ impl Sink {
         }
     }
 
-    /// Puts the file in place. Gives its name, or `-`.
+    /// Puts the file in place. Gives its name.
     pub(crate) fn finish(mut self) -> Result<String, Error> {
-        self.flush().map_err(Error::write("-"))?;
+        self.flush().map_err(Error::write("standard output"))?;
         match self {
-            Self::Stdout(_) => Ok("-".into()),
+            Self::Stdout(_) => Ok("standard output".into()),
             Self::File { temporary, path } => {
                 let file: File =
                     temporary.persist(&path).map_err(|error| Error::write(&path)(error.error))?;

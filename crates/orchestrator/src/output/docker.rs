@@ -27,7 +27,7 @@ pub(crate) async fn write(
     images: &[BuiltImage],
 ) -> Result<Vec<Published>, Error> {
     let image = choose(images)?.clone();
-    fetch_layers(context, &image).await?;
+    fetch_layers(context, std::slice::from_ref(&image)).await?;
     let (context, references) = (context.clone(), references.to_vec());
     if *destination == Destination::Daemon {
         return daemon::load(&context, &references, &image).await;

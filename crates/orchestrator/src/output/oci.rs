@@ -25,9 +25,7 @@ pub(crate) async fn write(
     images: &[BuiltImage],
     index: &BuiltIndex,
 ) -> Result<Vec<Published>, Error> {
-    for image in images {
-        fetch_layers(context, image).await?;
-    }
+    fetch_layers(context, images).await?;
     let store = context.store().clone();
     let blobs = blobs(images);
     let (destination, references, index) = (destination.clone(), references.to_vec(), index.clone());
@@ -91,7 +89,7 @@ fn archive_layout(
 ) -> Result<String, Error> {
     let name = match destination {
         Destination::File(path) => path.clone(),
-        _ => "-".into(),
+        _ => "standard output".into(),
     };
     let mut archive = Archive::new(Sink::open(destination)?);
     let top = json::to_vec(&Index::new(entries(references, &index.descriptor)));

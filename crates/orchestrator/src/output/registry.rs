@@ -275,7 +275,7 @@ impl Pushes {
         from: &[String],
     ) -> Result<bool, Error> {
         let failed = || Error::registry("push", repository);
-        if self.client.blob_exists(repository, &descriptor.digest).await.map_err(failed())? {
+        if !self.client.must_push(repository, &descriptor.digest).await.map_err(failed())? {
             return Ok(true);
         }
         self.client.mount_blob(repository, &descriptor.digest, from).await.map_err(failed())

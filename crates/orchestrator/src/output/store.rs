@@ -2,8 +2,12 @@
 
 use archway_engine::BuiltImage;
 use archway_oci::Reference;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{Context, Error, build::Published, index::BuiltIndex};
+
+/// Blobs that are downloaded at the same time.
+const PARALLEL: usize = 8;
 
 pub(crate) async fn write(
     context: &Context,
@@ -11,9 +15,7 @@ pub(crate) async fn write(
     images: &[BuiltImage],
     index: &BuiltIndex,
 ) -> Result<Vec<Published>, Error> {
-    for image in images {
-        fetch_layers(context, image).await?;
-    }
+    fetch_layers(context, images).await?;
     let store = context.store();
     store.blobs().put(&index.bytes)?;
     let names: Vec<String> = references.iter().map(ToString::to_string).collect();
@@ -23,9 +25,9 @@ pub(crate) async fn write(
 }
 
 /// Brings the base layers that no step read into the store.
-pub(crate) async fn fetch_layers(context: &Context, image: &BuiltImage) -> Result<(), Error> {
-    for layer in &image.layers {
-        context.engine.fetch_blob(&context.events, layer).await?;
-    }
+pub(crate) async fn fetch_layers(context: &Context, images: &[BuiltImage]) -> Result<(), Error> {
+    let layers = images.iter().flat_map(|image| &image.layers);
+    let fetched = layers.map(|layer| context.engine.fetch_blob(&context.events, layer));
+    stream::iter(fetched.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
     Ok(())
 }
