@@ -31,12 +31,16 @@ async fn a_cancelled_step_has_left_nothing_behind_when_it_ends() {
     }
     let mut workshop = Workshop::new();
     workshop.busybox();
-    let dockerfile =
-        "FROM busybox\nRUN echo running; i=0; while true; do i=$((i+1)); mkdir -p /many/$i; done\n";
+    // A number that no other process has among its arguments.
+    let seconds = format!("7{:09}", std::process::id());
+    let dockerfile = &format!("FROM busybox\nRUN mkdir /made; echo running; sleep {seconds}\n");
     let run = workshop.start(dockerfile, &[Platform::host()]).pop().unwrap();
     workshop.wait_for_output();
     run.cancel.cancel();
     let failure = run.result.await.unwrap_err();
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|process| process.ok());
+    let runs = processes.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
+    assert_eq!(runs.filter(|command| command.contains(&seconds)).count(), 0);
     assert!(matches!(*failure.error, StepError::Cancelled), "{failure:?}");
     let sessions = fs::read_dir(workshop.store_directory().join("sessions")).unwrap();
     for session in sessions {
