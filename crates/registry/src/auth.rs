@@ -5,6 +5,7 @@ use reqwest::{Url, header::HeaderValue};
 use crate::{
     Error,
     credentials::{Credential, Sourced},
+    host,
 };
 
 /// What a request is going to do, for token servers.
@@ -64,9 +65,8 @@ pub(crate) enum Challenge {
 }
 
 impl Challenge {
-    /// The strongest challenge we can meet in the `WWW-Authenticate` values of an answer. `plain` says
-    /// whether the registry itself speaks HTTP; only then may its token server.
-    pub(crate) fn parse<'a>(values: impl Iterator<Item = &'a HeaderValue>, plain: bool) -> Option<Self> {
+    /// The strongest challenge we can meet in the `WWW-Authenticate` values of an answer of `registry`.
+    pub(crate) fn parse<'a>(values: impl Iterator<Item = &'a HeaderValue>, registry: &Url) -> Option<Self> {
         let challenges: Vec<_> = values
             .filter_map(|value| http_auth::parse_challenges(value.to_str().ok()?).ok())
             .flatten()
@@ -74,19 +74,30 @@ impl Challenge {
         let bearer = challenges.iter().filter(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"));
         let basic = challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"));
         bearer
-            .filter_map(|challenge| Self::bearer(challenge, plain))
+            .filter_map(|challenge| Self::bearer(challenge, registry))
             .next()
             .or_else(|| basic.then_some(Self::Basic))
     }
 
-    fn bearer(challenge: &http_auth::ChallengeRef<'_>, plain: bool) -> Option<Self> {
+    fn bearer(challenge: &http_auth::ChallengeRef<'_>, registry: &Url) -> Option<Self> {
         let param = |name: &str| {
             let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.to_unescaped())
         };
         let realm: Url = param("realm")?.parse().ok()?;
-        let allowed = realm.scheme() == "https" || (plain && realm.scheme() == "http");
-        allowed.then(|| Self::Bearer { realm, service: param("service") })
+        may_hold_secrets(&realm, registry).then(|| Self::Bearer { realm, service: param("service") })
+    }
+}
+
+/// Whether credentials may go to a token server that a registry names: over TLS, or, if the registry
+/// itself speaks plain HTTP, to the same machine or to this one.
+fn may_hold_secrets(realm: &Url, registry: &Url) -> bool {
+    match (realm.scheme(), registry.scheme()) {
+        ("https", _) => true,
+        ("http", "http") => {
+            realm.host_str() == registry.host_str() || realm.host_str().is_some_and(host::is_loopback)
+        }
+        _ => false,
     }
 }
 
@@ -105,9 +116,13 @@ pub(crate) fn unauthorized(registry: &str, scope: &Scope, credential: Option<&So
 mod tests {
     use super::*;
 
-    fn parse(values: &[&'static str], plain: bool) -> Option<Challenge> {
+    fn parse_from(registry: &str, values: &[&'static str]) -> Option<Challenge> {
         let values: Vec<HeaderValue> = values.iter().map(|value| HeaderValue::from_static(value)).collect();
-        Challenge::parse(values.iter(), plain)
+        Challenge::parse(values.iter(), &registry.parse().unwrap())
+    }
+
+    fn parse(values: &[&'static str]) -> Option<Challenge> {
+        parse_from("https://r.io/v2/", values)
     }
 
     #[test]
@@ -117,20 +132,28 @@ mod tests {
             service: Some("r.io".into()),
         };
         let bearer = r#"Bearer realm="https://auth.example.com/token",service="r.io",scope="x""#;
-        assert_eq!(parse(&[r#"Basic realm="r""#, bearer], false), Some(want));
-        assert_eq!(parse(&[r#"Basic realm="r""#], false), Some(Challenge::Basic));
-        assert_eq!(parse(&["Digest realm=\"r\""], false), None);
-        assert_eq!(parse(&["Bearer service=\"r.io\"", r#"Basic realm="r""#], false), Some(Challenge::Basic));
+        assert_eq!(parse(&[r#"Basic realm="r""#, bearer]), Some(want));
+        assert_eq!(parse(&[r#"Basic realm="r""#]), Some(Challenge::Basic));
+        assert_eq!(parse(&["Digest realm=\"r\""]), None);
+        assert_eq!(parse(&["Bearer service=\"r.io\"", r#"Basic realm="r""#]), Some(Challenge::Basic));
         let values =
             [HeaderValue::from_bytes(b"\xff").unwrap(), HeaderValue::from_static(r#"Basic realm="r""#)];
-        assert_eq!(Challenge::parse(values.iter(), false), Some(Challenge::Basic));
+        assert_eq!(Challenge::parse(values.iter(), &"https://r.io".parse().unwrap()), Some(Challenge::Basic));
     }
 
     #[test]
-    fn a_secure_registry_cannot_send_credentials_over_plain_http() {
-        let bearer = r#"Bearer realm="http://evil.example.com/token""#;
-        assert_eq!(parse(&[bearer], false), None);
-        assert!(parse(&[bearer], true).is_some());
+    fn credentials_do_not_go_over_plain_http_to_another_machine() {
+        let elsewhere = r#"Bearer realm="http://evil.example.com/token""#;
+        let here = r#"Bearer realm="http://127.0.0.1:5001/token""#;
+        for (registry, bearer, allowed) in [
+            ("https://r.io/v2/", elsewhere, false),
+            ("https://r.io/v2/", here, false),
+            ("http://localhost:5000/v2/", elsewhere, false),
+            ("http://localhost:5000/v2/", here, true),
+            ("http://evil.example.com:5000/v2/", elsewhere, true),
+        ] {
+            assert_eq!(parse_from(registry, &[bearer]).is_some(), allowed, "{registry} {bearer}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -63,12 +63,17 @@ pub struct Keychain {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     auths: BTreeMap<String, Auth>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     creds_store: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     cred_helpers: BTreeMap<String, String>,
+}
+
+/// `null` is what Go writes for an empty map.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 #[derive(Default, Deserialize)]
@@ -259,8 +264,10 @@ impl File {
     }
 }
 
+/// The file that is asked first, so that a new login is the one that counts.
 fn config_path() -> Result<PathBuf, Error> {
-    docker_config().ok_or_else(|| Error::CredentialFile {
+    let first = std::env::var_os("REGISTRY_AUTH_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
+    first.or_else(docker_config).ok_or_else(|| Error::CredentialFile {
         path: "config.json".into(),
         source: io::Error::new(io::ErrorKind::NotFound, "neither DOCKER_CONFIG nor HOME is set"),
     })
@@ -397,6 +404,15 @@ mod tests {
         assert_eq!(find(&keychain, "r.io", "team/app").await, Some(password("t", "p:q")));
         assert_eq!(find(&keychain, "other.io", "x").await, Some(Credential::IdentityToken("tok".into())));
         assert_eq!(find(&keychain, "none.io", "x").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_go_wrote_may_hold_nulls() {
+        let (_directory, keychain) = keychain(&[
+            r#"{"auths": null, "credsStore": null, "credHelpers": null}"#,
+            r#"{"auths": {"r.io": {"auth": "YTpi"}}}"#,
+        ]);
+        assert_eq!(find(&keychain, "r.io", "app").await, Some(password("a", "b")));
     }
 
     #[tokio::test]

@@ -152,7 +152,7 @@ async fn try_scheme(
         return Err(refused(protocol(registry, "it does not speak plain HTTP")));
     }
     let asked = response.headers().get_all(WWW_AUTHENTICATE);
-    let challenge = Challenge::parse(asked.iter(), scheme == Scheme::Http);
+    let challenge = Challenge::parse(asked.iter(), &base);
     let insecure = insecure && scheme == Scheme::Https;
     Ok(Endpoint { scheme, base, challenge, client, insecure })
 }

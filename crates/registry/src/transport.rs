@@ -194,7 +194,7 @@ impl Transport {
             return Ok(response);
         }
         let asked = response.headers().get_all(WWW_AUTHENTICATE);
-        let challenge = Challenge::parse(asked.iter(), endpoint.scheme == Scheme::Http);
+        let challenge = Challenge::parse(asked.iter(), &endpoint.base);
         let Some(challenge) = challenge.as_ref().or(endpoint.challenge.as_ref()) else { return Ok(response) };
         if let Some(refused) = &header {
             self.tokens.forget(registry, scope, refused).await;
