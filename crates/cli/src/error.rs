@@ -193,6 +193,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         }
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
+        Error::Shared { source } => operation_hint(source),
         Error::Daemon { .. } => Some(
             "start Docker or set DOCKER_HOST; `-t NAME` alone keeps the image in archway's own store".into(),
         ),

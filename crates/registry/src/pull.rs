@@ -76,7 +76,7 @@ impl Client {
 
     /// Whether the repository has a blob that may have to be pushed: the token that this needs is asked
     /// for at once.
-    pub(crate) async fn must_push(&self, reference: &Reference, digest: &Digest) -> Result<bool, Error> {
+    pub async fn must_push(&self, reference: &Reference, digest: &Digest) -> Result<bool, Error> {
         let scope = Scope::push(&reference.repository, &[]);
         let request = Request { scope, ..blob_request(Method::HEAD, reference, digest) };
         self.has_blob(request).await.map(|exists| !exists)

@@ -83,6 +83,8 @@ fn an_oci_archive_on_standard_output_is_the_same_image() {
     let arguments = ["build", "-t", "app:1", "-o", "type=oci,dest=-", "--platform", TWO, "."];
     let output = scene.cli.command().args(arguments).output().unwrap();
     assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("→ standard output"), "{said}");
     let file = scene.cli.work().join("piped.tar");
     fs::write(&file, output.stdout).unwrap();
     assert_eq!(ImageIndex::read(&format!("oci-archive:{}", file.display())).digest, pushed.digest);
