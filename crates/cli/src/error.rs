@@ -112,14 +112,20 @@ pub(crate) fn plain(message: &str, causes: &[String], hint: Option<&str>) -> Str
     use std::fmt::Write as _;
 
     let (error, help) = (style(anstyle::AnsiColor::BrightRed), style(anstyle::AnsiColor::BrightCyan));
-    let mut text = format!("{error}error{error:#}: {message}");
+    let mut text = format!("{error}error{error:#}: {}", printable(message));
     for cause in causes {
-        let _ = write!(text, "\n  caused by: {cause}");
+        let _ = write!(text, "\n  caused by: {}", printable(cause));
     }
     if let Some(hint) = hint {
         let _ = write!(text, "\n{help}help{help:#}: {hint}");
     }
     text
+}
+
+/// Text that may quote an untrusted file or a registry, made safe for a terminal: control characters
+/// could move the cursor, and line breaks could pretend to be another message.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 fn style(color: anstyle::AnsiColor) -> anstyle::Style {
@@ -274,6 +280,12 @@ mod tests {
         let inner = io::Error::from(io::ErrorKind::NotFound);
         let error = CliError::File { action: "write", path: "x".into(), source: inner };
         assert_eq!(strip(&error.render()), "error: cannot write `x`\n  caused by: entity not found");
+    }
+
+    #[test]
+    fn a_message_cannot_write_on_the_terminal() {
+        let text = strip(&plain("bad \u{1b}[2J name", &["line\nerror: other".into()], None));
+        assert!(!text.contains(['\u{1b}', '\r']) && text.lines().count() == 2, "{text:?}");
     }
 
     #[test]

@@ -237,6 +237,8 @@ impl<'a> Steps<'a> {
 
     fn add(&mut self, op: Op, span: Option<Span>, name: String) -> NodeId {
         self.count += 1;
+        // One line, however the instruction was laid out.
+        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         let label = Label { stage: self.stage.clone(), position: self.count, total: 0, name };
         let (id, is_new) = self.nodes.add(op, span, Some(label));
         if is_new {

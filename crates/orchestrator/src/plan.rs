@@ -143,8 +143,7 @@ fn steps(graph: &Graph, build_platform: &Platform) -> Vec<Step> {
                 stage: label.stage.clone(),
                 position: label.position,
                 total: label.total,
-                // One line, however the instruction was laid out.
-                name: label.name.split_whitespace().collect::<Vec<_>>().join(" "),
+                name: label.name.clone(),
             })
         })
         .collect()

@@ -17,6 +17,7 @@ use crate::{
 
 pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), CliError> {
     let request = args.request()?;
+    check_files(args)?;
     let session = Session::start(registries)?;
     let progress = Progress::start(args.progress());
     let context = session.context(progress.events());
@@ -170,6 +171,22 @@ fn step_hint(error: &StepError) -> Option<String> {
         error if error::is_disk_full(error) => Some(error::FULL_DISK.into()),
         _ => None,
     }
+}
+
+/// Says before the build, and not after a tag has moved, that a file could not be written.
+fn check_files(args: &BuildArgs) -> Result<(), CliError> {
+    for (flag, path) in [("--metadata-file", &args.metadata_file), ("--iidfile", &args.iidfile)] {
+        let Some(path) = path else { continue };
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        if path.is_dir() || !directory.is_dir() {
+            let message = format!("`{}` is not a file in an existing directory", path.display());
+            return Err(CliError::usage(flag, message));
+        }
+    }
+    Ok(())
 }
 
 fn write_files(args: &BuildArgs, request: &BuildRequest, report: &BuildReport) -> Result<(), CliError> {

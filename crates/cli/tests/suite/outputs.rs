@@ -161,6 +161,19 @@ fn cacheonly_writes_nothing_and_fills_the_cache() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_an_error_before_anything_is_published() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile(DOCKERFILE);
+    scene.file("data", "data\n");
+    let image = scene.image("1");
+    for flag in ["--metadata-file", "--iidfile"] {
+        let run = scene.build(&["--push", "-t", &image, flag, "missing/file"]).exited(2);
+        assert!(run.stderr.contains("missing/file"), "{}", run.stderr);
+    }
+    assert!(scene.requests().is_empty(), "the registry was asked for something");
+}
+
+#[test]
 fn files_tell_what_was_built() {
     let Some(scene) = Scene::new() else { return };
     scene.dockerfile(DOCKERFILE);
