@@ -10,6 +10,7 @@
 
 mod build_push;
 mod determinism;
+mod docker;
 mod errors;
 mod instructions;
 mod interrupt;

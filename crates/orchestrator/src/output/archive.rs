@@ -1,8 +1,9 @@
 //! Tar archives of images, the same bytes every time.
 
 use std::{
-    fs::{self, File},
+    fs::Permissions,
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -65,6 +66,8 @@ impl Sink {
                 };
                 let temporary = tempfile::Builder::new()
                     .prefix(".archway-")
+                    // Temporary files are private; an output is as readable as the umask allows.
+                    .permissions(Permissions::from_mode(0o666))
                     .tempfile_in(directory)
                     .map_err(Error::write(path))?;
                 Ok(Self::File { temporary, path: path.clone() })
@@ -79,11 +82,7 @@ impl Sink {
         match self {
             Self::Stdout(_) => Ok("standard output".into()),
             Self::File { temporary, path } => {
-                let file: File =
-                    temporary.persist(&path).map_err(|error| Error::write(&path)(error.error))?;
-                // Temporary files are private; an output is as readable as any other new file.
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-                fs::File::set_permissions(&file, mode).map_err(Error::write(&path))?;
+                temporary.persist(&path).map_err(|error| Error::write(&path)(error.error))?;
                 Ok(path.display().to_string())
             }
         }
@@ -103,5 +102,26 @@ impl Write for Sink {
             Self::File { temporary, .. } => temporary.flush(),
             Self::Stdout(stdout) => stdout.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_when_it_is_complete_and_others_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.tar");
+        let mut sink = Sink::open(&Destination::File(path.clone())).unwrap();
+        sink.write_all(b"half").unwrap();
+        assert!(!path.exists());
+        sink.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"half");
+        // What the umask of whoever runs the test makes of a plain new file.
+        let plain = directory.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
     }
 }
