@@ -115,6 +115,9 @@ proptest! {
             && let Some(first) = file.stages.first().and_then(|stage| stage.instructions.first())
             && let Kind::OnBuild { instruction, text } = &first.kind
         {
+            // What ends with the escape character is read as a line that goes on, here and in BuildKit:
+            // the format of image configs has no way to say otherwise.
+            prop_assume!(!text.ends_with('\\'));
             let read_back = parse_onbuild(text);
             prop_assert_eq!(read_back.as_ref().map(|read| &read.line), Ok(&instruction.line), "{}", text);
         }
