@@ -72,10 +72,6 @@ pub enum TransferKind {
     Pull,
     /// To a registry.
     Push,
-    /// Unpacking a base layer.
-    Extract,
-    /// Writing an output (archive, directory, Docker daemon).
-    Export,
 }
 
 /// Something that happened. Serialised, one per line, by `--progress=rawjson`.

@@ -80,8 +80,6 @@ pub(crate) fn transfer_word(kind: TransferKind) -> &'static str {
     match kind {
         TransferKind::Pull => "pulled",
         TransferKind::Push => "pushed",
-        TransferKind::Extract => "unpacked",
-        TransferKind::Export => "exported",
     }
 }
 
