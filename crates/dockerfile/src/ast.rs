@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::mount::Mount;
+
 /// A byte range of the Dockerfile, for error messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Span {
@@ -164,8 +166,8 @@ pub struct Run {
     pub network: Option<Word>,
     /// `--security=`
     pub security: Option<Word>,
-    /// Each `--mount=`, unparsed.
-    pub mounts: Vec<Word>,
+    /// Each `--mount=`.
+    pub mounts: Vec<Mount>,
     /// Each `--device=`, unparsed.
     pub devices: Vec<Word>,
 }

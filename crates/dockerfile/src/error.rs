@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::ast::Span;
 use crate::diagnostic::Diagnostic;
 use crate::keyword::Keyword;
+use crate::mount::MountKey;
 
 /// The first error of a Dockerfile and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -107,6 +108,31 @@ pub enum Problem {
         /// What it takes.
         expected: &'static str,
     },
+    /// No such option of a mount.
+    #[error("--mount has no option '{key}'")]
+    UnknownMountOption {
+        /// As written.
+        key: String,
+        /// A known one that looks like it.
+        nearest: Option<&'static str>,
+    },
+    /// An option of a mount without its value.
+    #[error("the mount option '{key}' needs a value")]
+    MissingMountValue {
+        /// Which.
+        key: MountKey,
+    },
+    /// Two options of a mount that say something about the same thing.
+    #[error("the mount option '{key}' is given after '{given}'")]
+    DuplicateMountOption {
+        /// The second.
+        key: MountKey,
+        /// The first.
+        given: MountKey,
+    },
+    /// A mount that is no CSV.
+    #[error("the quotes in --mount do not match")]
+    MalformedMount,
     /// An instruction without its arguments.
     #[error("{keyword} needs {expected}")]
     MissingArguments {
@@ -216,6 +242,10 @@ impl Problem {
             Self::UnknownInstruction { .. } => "not an instruction".to_owned(),
             Self::UnknownFlag { .. } => "unknown flag".to_owned(),
             Self::MissingFlagValue { flag } => format!("expected --{flag}=…"),
+            Self::UnknownMountOption { .. } => "unknown option".to_owned(),
+            Self::MissingMountValue { key } => format!("expected {key}=…"),
+            Self::DuplicateMountOption { .. } => "only one of them counts".to_owned(),
+            Self::MalformedMount => "expected key=value,…".to_owned(),
             Self::InvalidFlagValue { expected, .. } | Self::MissingArguments { expected, .. } => {
                 format!("expected {expected}")
             }
@@ -242,6 +272,20 @@ impl Problem {
             }
             Self::UnknownFlag { nearest: Some(nearest), .. } => format!("did you mean --{nearest}?"),
             Self::UnknownFlag { keyword, nearest: None, .. } => flags_hint(*keyword),
+            Self::UnknownMountOption { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
+            Self::UnknownMountOption { nearest: None, .. } => {
+                "options are type, target, source, from, ro, rw, id, sharing, required, size, mode, uid, gid, env"
+                    .to_owned()
+            }
+            Self::DuplicateMountOption { key, .. } => match key {
+                MountKey::Target => "target, dst and destination are the same option".to_owned(),
+                MountKey::Source => "source and src are the same option".to_owned(),
+                MountKey::ReadOnly | MountKey::ReadWrite => "a mount is read-only or writable".to_owned(),
+                _ => return None,
+            },
+            Self::MalformedMount => {
+                r#"quote a whole option that holds commas: --mount=type=bind,\"target=/a,b\""#.to_owned()
+            }
             Self::NoStage | Self::NoInstructions => {
                 "begin with FROM and a base image, or FROM scratch".to_owned()
             }

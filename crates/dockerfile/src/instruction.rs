@@ -11,6 +11,7 @@ use crate::error::{ParseError, Problem};
 use crate::flag::Flags;
 use crate::keyword::Keyword;
 use crate::line::Fragment;
+use crate::mount;
 
 /// An instruction taken apart.
 #[derive(Debug)]
@@ -109,12 +110,13 @@ fn run(mut statement: Statement<'_>) -> Result<Run, ParseError> {
     }
     let network = one_of(&statement, "network", &["default", "none", "host"], "default, none or host")?;
     let security = one_of(&statement, "security", &["sandbox", "insecure"], "sandbox or insecure")?;
+    let mounts = statement.flags.values("mount").iter().map(mount::parse).collect::<Result<_, _>>()?;
     Ok(Run {
         command,
         heredocs: statement.documents.into_iter().map(|document| document.heredoc).collect(),
         network,
         security,
-        mounts: statement.flags.values("mount"),
+        mounts,
         devices: statement.flags.values("device"),
     })
 }

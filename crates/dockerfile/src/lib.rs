@@ -28,6 +28,7 @@ pub mod ignore;
 mod instruction;
 pub mod keyword;
 mod line;
+pub mod mount;
 mod parser;
 mod shell_words;
 pub mod source_text;

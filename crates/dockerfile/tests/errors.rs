@@ -46,6 +46,35 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     ("FROM a\nCOPY --chown=1 --chown=2 a b", "--chown=2", "--chown is given twice", None),
     ("FROM a\nRUN --network=nne a", "nne", "--network cannot be 'nne'", None),
     ("FROM a\nRUN --security=$S a", "$S", "--security cannot be '$S'", None),
+    // Mounts.
+    ("FROM a\nRUN --mount=tpe=cache a", "tpe", "--mount has no option 'tpe'", Some("did you mean 'type'?")),
+    (
+        "FROM a\nRUN --mount=type=cache,cached a",
+        "cached",
+        "--mount has no option 'cached'",
+        Some(
+            "options are type, target, source, from, ro, rw, id, sharing, required, size, mode, uid, gid, env",
+        ),
+    ),
+    ("FROM a\nRUN --mount=type=cache,target a", "target", "the mount option 'target' needs a value", None),
+    (
+        "FROM a\nRUN --mount=target=/a,ro,dst=/b a",
+        "dst",
+        "the mount option 'target' is given after 'target'",
+        Some("target, dst and destination are the same option"),
+    ),
+    (
+        "FROM a\nRUN --mount=target=/a,ro,rw a",
+        "rw",
+        "the mount option 'readwrite' is given after 'readonly'",
+        Some("a mount is read-only or writable"),
+    ),
+    (
+        "FROM a\nRUN --mount=\\\"target=/a a",
+        "\\\"target=/a",
+        "the quotes in --mount do not match",
+        Some("quote a whole option that holds commas: --mount=type=bind,\\\"target=/a,b\\\""),
+    ),
     // Arguments.
     ("FROM", "FROM", "FROM needs an image", None),
     ("FROM a b", "a b", "FROM takes 'image' or 'image AS name'", None),

@@ -24,11 +24,11 @@ pub(crate) fn not_yet(what: impl Into<String>, span: Span) -> LowerError {
 
 fn unsupported_in_run(run: &Run) -> Option<(String, Span)> {
     let flags = [
-        ("RUN --mount", run.mounts.first()),
-        ("RUN --security", run.security.as_ref()),
-        ("RUN --device", run.devices.first()),
+        ("RUN --mount", run.mounts.first().map(|mount| mount.span)),
+        ("RUN --security", run.security.as_ref().map(|word| word.span)),
+        ("RUN --device", run.devices.first().map(|word| word.span)),
     ];
-    flags.into_iter().find_map(|(what, word)| Some((what.to_owned(), word?.span)))
+    flags.into_iter().find_map(|(what, span)| Some((what.to_owned(), span?)))
 }
 
 fn unsupported_in_copy(copy: &Copy, instruction: &Instruction) -> Option<(String, Span)> {
