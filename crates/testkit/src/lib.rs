@@ -10,6 +10,7 @@
 //! | [`registry`] | a `docker-registry` on a free loopback port |
 //! | [`bases`] | multi-platform base images, made once and cached |
 //! | [`image`] | hand-made images: layers entry by entry, written as an OCI layout |
+//! | [`web`], [`git`] | a web server that answers as a test says; git repositories behind one |
 //! | [`skopeo`], [`umoci`] | reading images back |
 //! | [`tree`] | comparing directories and tars |
 //! | [`cli`] | running the `archway` binary in isolation |
@@ -19,6 +20,7 @@ pub mod apt;
 pub mod bases;
 pub mod cache;
 pub mod cli;
+pub mod git;
 pub mod image;
 pub mod process;
 pub mod registry;
@@ -26,9 +28,12 @@ pub mod skopeo;
 pub mod tools;
 pub mod tree;
 pub mod umoci;
+pub mod web;
 
 pub use bases::BaseImages;
 pub use cli::Cli;
+pub use git::GitServer;
 pub use registry::RealRegistry;
 pub use skopeo::Skopeo;
 pub use umoci::Umoci;
+pub use web::WebServer;

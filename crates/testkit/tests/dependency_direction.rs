@@ -66,9 +66,20 @@ const TOUCHING: [(&str, Touch); 26] = [
 type Room = (&'static str, &'static [&'static str], &'static [Touch]);
 
 const ENGINE_ROOMS: &[&str] =
-    &["dockerfile", "graph", "layer", "oci", "registry", "report", "sandbox", "source", "store"];
-const ORCHESTRATOR_ROOMS: &[&str] =
-    &["dockerfile", "engine", "graph", "layer", "oci", "registry", "report", "sandbox", "source", "store"];
+    &["dockerfile", "graph", "layer", "oci", "registry", "remote", "report", "sandbox", "source", "store"];
+const ORCHESTRATOR_ROOMS: &[&str] = &[
+    "dockerfile",
+    "engine",
+    "graph",
+    "layer",
+    "oci",
+    "registry",
+    "remote",
+    "report",
+    "sandbox",
+    "source",
+    "store",
+];
 const CLI_ROOMS: &[&str] = &[
     "dockerfile",
     "engine",
@@ -77,6 +88,7 @@ const CLI_ROOMS: &[&str] = &[
     "oci",
     "orchestrator",
     "registry",
+    "remote",
     "report",
     "sandbox",
     "source",
@@ -92,7 +104,9 @@ const ROOMS: &[Room] = &[
     ("store", &["oci"], &[Kernel, Database]),
     ("dockerfile", &[], &[]),
     ("source", &["dockerfile", "store"], &[Kernel]),
-    ("graph", &["dockerfile", "oci", "report"], &[]),
+    // It touches the network with its feature `fetch` only, which the engine asks for and the graph does not.
+    ("remote", &[], &[Async, Network, Kernel]),
+    ("graph", &["dockerfile", "oci", "remote", "report"], &[]),
     ("sandbox", &["oci"], &[Async, Kernel, RawKernel]),
     ("engine", ENGINE_ROOMS, &[Async, Kernel]),
     // The network is Docker's socket, for `--load`; registries are `registry`'s.

@@ -1,0 +1,4 @@
+//! Fetching for real, from servers on loopback.
+
+mod git;
+mod http;
