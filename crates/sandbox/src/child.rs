@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, CWD, FileType, Mode, OFlags},
+    fs::{Access, CWD, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
     mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount},
     process::Signal,
@@ -21,9 +21,9 @@ use crate::{
     Step, devices,
     fault::{At, Fault},
     kernel_files,
-    mounts::{self, Kind, Root},
+    mounts::{self, INERT, Kind, READ_ONLY, Root},
     overlay,
-    plan::{Emulator, Plan, Source},
+    plan::{Changes, Emulator, Layers, MemoryFile, Plan, Source},
     privileges, sys,
 };
 
@@ -63,55 +63,54 @@ impl Birth<'_> {
         }
         let starter = self.open_starter().at(Step::Emulator)?;
         let scratch = Scratch::new(plan).at(Step::Scratch)?;
-        let root_mount = self.mount_root(&scratch)?;
+        let root_mount =
+            scratch.overlay(&plan.lowers, Bottom::MountPoints, plan.changes.as_ref()).at(Step::RootFs)?;
         mounts::attach(&root_mount, &scratch.0, c"root").at(Step::RootFs)?;
         let root = Root(root_mount.as_fd());
         kernel_files::mount_proc(root).at(Step::Proc)?;
-        kernel_files::mount_sys(root).at(Step::Sys)?;
-        let dev = devices::mount(root).at(Step::Dev)?;
+        kernel_files::mount_sys(root, plan.insecure).at(Step::Sys)?;
+        let dev = devices::mount(root, &plan.shm_size).at(Step::Dev)?;
+        if plan.insecure {
+            devices::add_insecure(&dev).at(Step::Dev)?;
+        }
         self.show_files(&scratch, root)?;
-        self.mount_extra(root)?;
+        self.mount_extra(&scratch, root)?;
         self.show_emulator(root).at(Step::Emulator)?;
-        kernel_files::mask(root, dev.as_fd(), scratch.0.as_fd()).at(Step::Mask)?;
+        if !plan.insecure {
+            kernel_files::mask(root, dev.as_fd(), scratch.0.as_fd()).at(Step::Mask)?;
+        }
         pivot(&root_mount).at(Step::Pivot)?;
 
         rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::Hostname)?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
-        enter_directory(root, &plan.cwd).at(Step::WorkingDirectory)?;
+        self.enter_directory(root).at(Step::WorkingDirectory)?;
         self.connect_streams().at(Step::Streams)?;
         if let Some(emulation) = self.emulation {
             move_into_link_name_space(emulation, Some(LinkNameSpaceType::User)).at(Step::Emulator)?;
         }
-        privileges::limit_bounding_set().at(Step::Capabilities)?;
-        // Needs CAP_SYS_ADMIN, as the process may gain privileges later (no no_new_privs, as in Docker).
-        if let Some(filter) = self.filter {
-            sys::install_filter(filter).at(Step::Seccomp)?;
+        for (index, limit) in plan.limits.iter().enumerate() {
+            sys::set_limit(limit.resource, limit.soft, limit.hard).at_index(Step::Limits, index)?;
         }
-        privileges::become_user(plan.uid, plan.gid, &plan.groups).at(Step::User)?;
-        privileges::limit(plan.uid).at(Step::Capabilities)?;
+        if plan.insecure {
+            privileges::become_user_with_all(plan.uid, plan.gid, &plan.groups).at(Step::User)?;
+        } else {
+            self.give_up_privileges()?;
+        }
         // Changing the user has cleared it.
         die_with_parent().at(Step::User)?;
         sys::close_on_exec_from(3).at(Step::Streams)?;
         self.execute(starter)
     }
 
-    fn mount_root(&self, scratch: &Scratch) -> Result<OwnedFd, Fault> {
+    fn give_up_privileges(&self) -> Result<(), Fault> {
         let plan = self.plan;
-        let mut lowers: Vec<&CStr> = plan.lowers.iter().map(CString::as_c_str).collect();
-        // Relative to the scratch directory, which has no path of its own.
-        lowers.push(c"lower");
-        rustix::process::fchdir(&scratch.0).at(Step::RootFs)?;
-        let changes =
-            plan.changes.as_ref().map(|changes| (changes.upper.as_c_str(), changes.work.as_c_str()));
-        match overlay::one_by_one(&lowers, changes) {
-            Err(Errno::INVAL) => {
-                let links = mounts::file_system(c"tmpfs", &[], MountAttrFlags::empty()).at(Step::RootFs)?;
-                mounts::attach(&links, &scratch.0, c"links").at(Step::RootFs)?;
-                *lowers.last_mut().expect("it has just been pushed") = c"../lower";
-                overlay::in_one_string(links.as_fd(), &lowers, changes).at(Step::RootFs)
-            }
-            result => result.at(Step::RootFs),
+        privileges::limit_bounding_set().at(Step::Capabilities)?;
+        // Needs CAP_SYS_ADMIN, as the process may gain privileges later (no no_new_privs, as in Docker).
+        if let Some(filter) = self.filter {
+            sys::install_filter(filter).at(Step::Seccomp)?;
         }
+        privileges::become_user(plan.uid, plan.gid, &plan.groups).at(Step::User)?;
+        privileges::limit(plan.uid).at(Step::Capabilities)
     }
 
     fn show_files(&self, scratch: &Scratch, root: Root<'_>) -> Result<(), Fault> {
@@ -121,11 +120,16 @@ impl Birth<'_> {
         Ok(())
     }
 
-    fn mount_extra(&self, root: Root<'_>) -> Result<(), Fault> {
+    fn mount_extra(&self, scratch: &Scratch, root: Root<'_>) -> Result<(), Fault> {
         for (index, mount) in self.plan.mounts.iter().enumerate() {
-            mount_one(mount, root).at_index(Step::Mount, index)?;
+            mount_one(scratch, index, mount, root).at_index(Step::Mount, index)?;
         }
         Ok(())
+    }
+
+    fn enter_directory(&self, root: Root<'_>) -> Result<(), Errno> {
+        let owner = (self.plan.uid, self.plan.gid);
+        rustix::process::fchdir(root.open_or_create_for(&self.plan.cwd, Kind::Directory, owner)?)
     }
 
     fn show_emulator(&self, root: Root<'_>) -> Result<(), Errno> {
@@ -148,7 +152,7 @@ impl Birth<'_> {
             // So that a user other than root can open /dev/stdout. Only pipes are ours to give away.
             if FileType::from_raw_mode(rustix::fs::fstat(stream)?.st_mode) == FileType::Fifo {
                 let (uid, gid) = (self.plan.uid, self.plan.gid);
-                let owner = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+                let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
                 let _ = rustix::fs::fchown(stream, Some(owner.0), Some(owner.1));
             }
         }
@@ -206,21 +210,26 @@ fn bring_up_loopback() -> Result<(), Errno> {
     sys::bring_up_loopback(socket.as_fd())
 }
 
-fn mount_one(mount: &crate::plan::Mount, root: Root<'_>) -> Result<(), Errno> {
-    let (tree, kind) = match &mount.source {
-        Source::Bind { path, directory } => {
-            let kind = if *directory { Kind::Directory } else { Kind::File };
-            (mounts::copy_path(path, true)?, kind)
-        }
+fn mount_one(
+    scratch: &Scratch,
+    index: usize,
+    mount: &crate::plan::Mount,
+    root: Root<'_>,
+) -> Result<(), Errno> {
+    let tree = match &mount.source {
+        Source::Bind { path, .. } => mounts::copy_path(path, true)?,
         Source::Tmpfs(size) => {
             let size = size.as_deref().map(|size| (c"size", size));
             let options: Vec<_> = [(c"mode", c"1777")].into_iter().chain(size).collect();
-            (mounts::file_system(c"tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?, Kind::Directory)
+            mounts::file_system(c"tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?
         }
+        Source::Layers(layers) => scratch.part(index, layers)?,
+        Source::File(file) => scratch.private_file(index, file)?,
     };
     if mount.read_only {
         mounts::make_read_only(&tree, true)?;
     }
+    let kind = if mount.source.is_directory() { Kind::Directory } else { Kind::File };
     mounts::attach_on(&tree, root.open_or_create(&mount.target, kind)?)
 }
 
@@ -234,13 +243,29 @@ fn pivot(root: &OwnedFd) -> Result<(), Errno> {
     rustix::process::chdir(c"/")
 }
 
-fn enter_directory(root: Root<'_>, path: &CStr) -> Result<(), Errno> {
-    rustix::process::fchdir(root.open_or_create(path, Kind::Directory)?)
+/// What is below the lowest layer of an overlay, so that even one layer makes an overlay.
+#[derive(Debug, Clone, Copy)]
+enum Bottom {
+    /// The mount points of the root file system.
+    MountPoints,
+    /// Nothing.
+    Empty,
+}
+
+impl Bottom {
+    /// Its directory, seen from the scratch directory and from a directory in it.
+    fn names(self) -> (&'static CStr, &'static CStr) {
+        match self {
+            Self::MountPoints => (c"lower", c"../lower"),
+            Self::Empty => (c"empty", c"../empty"),
+        }
+    }
 }
 
 /// A tmpfs of this process alone: mount points to go below the root file system (`lower`), generated
-/// files (`files`), an empty directory (`empty`), the place of the root file system (`root`). It is
-/// mounted over `/`, where no path leads to it, and is gone with the old root.
+/// files (`files`), an empty directory (`empty`), the place of the root file system (`root`) and of others
+/// that parts are mounted from (`sources`). It is mounted over `/`, where no path leads to it, and is gone
+/// with the old root.
 #[derive(Debug)]
 struct Scratch(OwnedFd);
 
@@ -249,7 +274,7 @@ impl Scratch {
         let scratch = mounts::file_system(c"tmpfs", &[(c"mode", c"755")], MountAttrFlags::empty())?;
         mounts::attach(&scratch, CWD, c"/")?;
         let directory = Mode::from_raw_mode(0o755);
-        for name in [c"root", c"lower", c"files", c"empty", c"links"] {
+        for name in [c"root", c"lower", c"files", c"empty", c"links", c"sources"] {
             rustix::fs::mkdirat(&scratch, name, directory)?;
         }
         let lower = rustix::fs::openat(&scratch, c"lower", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -264,17 +289,72 @@ impl Scratch {
         Ok(Self(scratch))
     }
 
-    /// Writes a file and shows it read-only at its place.
-    fn show(&self, index: usize, file: &crate::plan::File, root: Root<'_>) -> Result<(), Errno> {
-        let name = CString::new(format!("files/{index}")).map_err(|_| Errno::INVAL)?;
+    /// Mounts an overlay of `lowers`, top first, with `bottom` below and `changes` on top, and attaches it nowhere.
+    fn overlay(
+        &self,
+        lowers: &[CString],
+        bottom: Bottom,
+        changes: Option<&Changes>,
+    ) -> Result<OwnedFd, Errno> {
+        let mut lowers: Vec<&CStr> = lowers.iter().map(CString::as_c_str).collect();
+        // Relative to this directory, which has no path of its own.
+        let (here, from_links) = bottom.names();
+        lowers.push(here);
+        rustix::process::fchdir(&self.0)?;
+        let changes = changes.map(|changes| (changes.upper.as_c_str(), changes.work.as_c_str()));
+        match overlay::one_by_one(&lowers, changes) {
+            Err(Errno::INVAL) => {
+                let links = mounts::file_system(c"tmpfs", &[], MountAttrFlags::empty())?;
+                mounts::attach(&links, &self.0, c"links")?;
+                *lowers.last_mut().expect("it has just been pushed") = from_links;
+                overlay::in_one_string(links.as_fd(), &lowers, changes)
+            }
+            result => result,
+        }
+    }
+
+    /// A part of a root file system, to be mounted elsewhere. The whole has to be attached somewhere: a
+    /// mount that is not cannot be copied.
+    fn part(&self, index: usize, layers: &Layers) -> Result<OwnedFd, Errno> {
+        let whole = self.overlay(&layers.lowers, Bottom::Empty, layers.changes.as_ref())?;
+        let name = CString::new(format!("sources/{index}")).map_err(|_| Errno::INVAL)?;
+        rustix::fs::mkdirat(&self.0, name.as_c_str(), Mode::from_raw_mode(0o755))?;
+        mounts::attach(&whole, &self.0, &name)?;
+        let part = Root(whole.as_fd()).open(&layers.path)?;
+        mounts::copy(part, c"", true)
+    }
+
+    /// Writes a file that only its owner may see, to be mounted elsewhere.
+    fn private_file(&self, index: usize, file: &MemoryFile) -> Result<OwnedFd, Errno> {
+        let name = CString::new(format!("files/private-{index}")).map_err(|_| Errno::INVAL)?;
+        let written = self.write(&name, file.content.bytes(), 0o600)?;
+        let (uid, gid) = (Uid::from_raw(file.uid), Gid::from_raw(file.gid));
+        rustix::fs::fchown(&written, Some(uid), Some(gid))?;
+        rustix::fs::fchmod(&written, Mode::from_raw_mode(file.mode))?;
+        // An open writer would make its execution fail.
+        drop(written);
+        let copy = mounts::copy(&self.0, &name, false)?;
+        let executable = file.mode & 0o111 != 0;
+        let attributes = if executable { INERT - MountAttrFlags::MOUNT_ATTR_NOEXEC } else { INERT };
+        mounts::restrict(&copy, attributes | READ_ONLY)?;
+        Ok(copy)
+    }
+
+    fn write(&self, name: &CStr, content: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let writer = rustix::fs::openat(&self.0, name.as_c_str(), flags, Mode::from_raw_mode(file.mode))?;
-        let mut rest = file.content.as_slice();
+        let writer = rustix::fs::openat(&self.0, name, flags, Mode::from_raw_mode(mode))?;
+        let mut rest = content;
         while !rest.is_empty() {
             rest = &rest[rustix::io::write(&writer, rest)?..];
         }
+        Ok(writer)
+    }
+
+    /// Writes a file and shows it read-only at its place.
+    fn show(&self, index: usize, file: &crate::plan::File, root: Root<'_>) -> Result<(), Errno> {
+        let name = CString::new(format!("files/{index}")).map_err(|_| Errno::INVAL)?;
         // An open writer would make its execution fail.
-        drop(writer);
+        drop(self.write(&name, &file.content, file.mode)?);
         let copy = mounts::copy(&self.0, &name, false)?;
         mounts::make_read_only(&copy, false)?;
         mounts::attach_on(&copy, root.open_or_create(&file.target, Kind::File)?)

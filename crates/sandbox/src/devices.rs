@@ -1,14 +1,20 @@
 //! A minimal `/dev`.
 
-use std::{ffi::CStr, os::fd::OwnedFd};
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use rustix::{
-    fs::{FileType, Mode, makedev},
+    fs::{FileType, Mode, OFlags, makedev},
     io::Errno,
     mount::MountAttrFlags,
 };
 
-use crate::mounts::{self, INERT, Kind, Root};
+use crate::{
+    mounts::{self, INERT, Kind, Root},
+    sys,
+};
 
 /// Device files: name, name on this machine, major and minor number.
 const DEVICES: [(&CStr, &CStr, u32, u32); 6] = [
@@ -20,6 +26,19 @@ const DEVICES: [(&CStr, &CStr, u32, u32); 6] = [
     (c"tty", c"/dev/tty", 5, 0),
 ];
 
+/// Further character devices of an insecure step: name, major and minor number. BuildKit's list.
+pub(crate) const INSECURE_DEVICES: [(&CStr, u32, u32); 6] = [
+    (c"kmsg", 1, 11),
+    (c"cuse", 10, 203),
+    (c"fuse", 10, 229),
+    (c"kvm", 10, 232),
+    (c"net/tun", 10, 200),
+    (c"loop-control", 10, 237),
+];
+
+/// Loop devices that an insecure step finds beyond the first free one.
+const SPARE_LOOP_DEVICES: u32 = 7;
+
 const LINKS: [(&CStr, &CStr); 5] = [
     (c"fd", c"/proc/self/fd"),
     (c"stdin", c"/proc/self/fd/0"),
@@ -28,8 +47,8 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"ptmx", c"pts/ptmx"),
 ];
 
-/// Mounts `/dev` with what is in it, and returns its directory.
-pub(crate) fn mount(root: Root<'_>) -> Result<OwnedFd, Errno> {
+/// Mounts `/dev` with what is in it, and returns its directory. `shm_size` is in bytes.
+pub(crate) fn mount(root: Root<'_>, shm_size: &CStr) -> Result<OwnedFd, Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = mounts::file_system(c"tmpfs", &[(c"mode", c"755"), (c"size", c"65536k")], attributes)?;
     mounts::attach_on(&dev, root.open_or_create(c"/dev", Kind::Directory)?)?;
@@ -47,13 +66,38 @@ pub(crate) fn mount(root: Root<'_>) -> Result<OwnedFd, Errno> {
         rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
     }
     terminals(&dev)?;
-    let shm = [(c"mode", c"1777"), (c"size", c"65536k")];
+    let shm = [(c"mode", c"1777"), (c"size", shm_size)];
     mounts::attach(mounts::file_system(c"tmpfs", &shm, INERT)?, &dev, c"shm")?;
     // Absent from kernels without POSIX message queues.
     if let Ok(queues) = mounts::file_system(c"mqueue", &[], INERT) {
         mounts::attach(queues, &dev, c"mqueue")?;
     }
     Ok(dev)
+}
+
+/// Adds the devices of an insecure step. A user namespace forbids that, and then there are none, as in BuildKit.
+pub(crate) fn add_insecure(dev: &OwnedFd) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(0o666);
+    rustix::fs::mkdirat(dev, c"net", Mode::from_raw_mode(0o755))?;
+    for (name, major, minor) in INSECURE_DEVICES {
+        match rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor)) {
+            Err(Errno::PERM) => return Ok(()),
+            result => result?,
+        }
+    }
+    for number in loop_devices() {
+        let name = format!("loop{number}");
+        rustix::fs::mknodat(dev, name, FileType::BlockDevice, mode, makedev(7, number))?;
+    }
+    Ok(())
+}
+
+/// The loop devices of an insecure step: those in use, the first free one, and some more.
+pub(crate) fn loop_devices() -> std::ops::RangeInclusive<u32> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let control = rustix::fs::open(c"/dev/loop-control", flags, Mode::empty());
+    let free = control.and_then(|control| sys::free_loop_device(control.as_fd())).unwrap_or(0);
+    0..=free + SPARE_LOOP_DEVICES
 }
 
 /// Makes a device file, or shows this machine's where a user namespace forbids that.

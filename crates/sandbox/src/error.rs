@@ -133,7 +133,7 @@ pub enum Step {
     Sys,
     /// `/dev` and what is in it.
     Dev,
-    /// `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname` and scripts.
+    /// `/etc/hosts`, `/etc/resolv.conf` and scripts.
     Files,
     /// A mount of the caller.
     Mount,
@@ -149,6 +149,8 @@ pub enum Step {
     WorkingDirectory,
     /// Standard streams.
     Streams,
+    /// A resource limit.
+    Limits,
     /// The emulator.
     Emulator,
     /// Drop capabilities.
@@ -163,7 +165,7 @@ pub enum Step {
 
 impl Step {
     /// The steps by their number.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Request,
         Self::Namespaces,
         Self::Propagation,
@@ -180,6 +182,7 @@ impl Step {
         Self::Loopback,
         Self::WorkingDirectory,
         Self::Streams,
+        Self::Limits,
         Self::Emulator,
         Self::Capabilities,
         Self::Seccomp,
@@ -207,6 +210,7 @@ impl fmt::Display for Step {
             Self::Loopback => "bring up the loopback interface",
             Self::WorkingDirectory => "change to the working directory",
             Self::Streams => "connect the standard streams",
+            Self::Limits => "set the resource limit",
             Self::Emulator => "activate the emulator",
             Self::Capabilities => "drop capabilities",
             Self::Seccomp => "install the system call filter",

@@ -2,7 +2,7 @@
 
 use std::{ffi::CStr, os::fd::BorrowedFd};
 
-use rustix::io::Errno;
+use rustix::{io::Errno, mount::MountAttrFlags};
 
 use crate::mounts::{self, INERT, Kind, READ_ONLY, Root};
 
@@ -39,11 +39,12 @@ pub(crate) fn mount_proc(root: Root<'_>) -> Result<(), Errno> {
     mounts::attach_on(proc?, root.open_or_create(c"/proc", Kind::Directory)?)
 }
 
-/// Mounts `/sys` read-only. Where the kernel refuses, because the network namespace belongs to
+/// Mounts `/sys`, read-only unless `writable`. Where the kernel refuses, because the network namespace belongs to
 /// someone else (rootless), this machine's is shown.
-pub(crate) fn mount_sys(root: Root<'_>) -> Result<(), Errno> {
+pub(crate) fn mount_sys(root: Root<'_>, writable: bool) -> Result<(), Errno> {
+    let access = if writable { MountAttrFlags::empty() } else { READ_ONLY };
     let target = root.open_or_create(c"/sys", Kind::Directory)?;
-    match mounts::file_system(c"sysfs", &[], INERT | READ_ONLY) {
+    match mounts::file_system(c"sysfs", &[], INERT | access) {
         Err(Errno::PERM) => {
             let sys = mounts::copy_path(c"/sys", true)?;
             mounts::make_read_only(&sys, true)?;
@@ -51,18 +52,18 @@ pub(crate) fn mount_sys(root: Root<'_>) -> Result<(), Errno> {
         }
         sys => {
             mounts::attach_on(sys?, target)?;
-            mount_control_groups(root)
+            mount_control_groups(root, access)
         }
     }
 }
 
 /// Mounts the unified hierarchy where this machine has nothing but it.
-fn mount_control_groups(root: Root<'_>) -> Result<(), Errno> {
+fn mount_control_groups(root: Root<'_>, access: MountAttrFlags) -> Result<(), Errno> {
     let unified = rustix::fs::statfs(c"/sys/fs/cgroup").is_ok_and(|fs| fs.f_type as u64 == CGROUP2_MAGIC);
     if !unified {
         return Ok(());
     }
-    match mounts::file_system(c"cgroup2", &[], INERT | READ_ONLY) {
+    match mounts::file_system(c"cgroup2", &[], INERT | access) {
         // Not ours to see.
         Err(Errno::PERM) => Ok(()),
         groups => mounts::attach_on(groups?, root.open(c"/sys/fs/cgroup")?),

@@ -33,4 +33,7 @@ pub use runc::Runc;
 pub use running::Running;
 pub use runtime::Runtime;
 pub use sandbox::Sandbox;
-pub use spec::{Exit, HostEntry, Mount, MountSource, Network, Rootfs, ScriptFile, Spec, Stdio, User};
+pub use spec::{
+    Exit, HostEntry, Limit, Mount, MountSource, Network, Private, Resource, Rootfs, ScriptFile, Security,
+    Spec, Stdio, User,
+};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -93,18 +93,28 @@ impl Root<'_> {
 
     /// Opens `path`, which is made with its parents if it is missing.
     pub(crate) fn open_or_create(self, path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
+        self.open_or_create_for(path, kind, (0, 0))
+    }
+
+    /// The same; what is made belongs to this user and group.
+    pub(crate) fn open_or_create_for(
+        self,
+        path: &CStr,
+        kind: Kind,
+        owner: (u32, u32),
+    ) -> Result<OwnedFd, Errno> {
         match self.open(path) {
-            Err(Errno::NOENT) => self.create(path.to_bytes(), kind, MAX_LINKS),
+            Err(Errno::NOENT) => self.create(path.to_bytes(), kind, owner, MAX_LINKS),
             result => result,
         }
     }
 
-    fn create(self, path: &[u8], kind: Kind, links: u32) -> Result<OwnedFd, Errno> {
+    fn create(self, path: &[u8], kind: Kind, owner: (u32, u32), links: u32) -> Result<OwnedFd, Errno> {
         let path = trim_slashes(path);
         let cut = path.iter().rposition(|&byte| byte == b'/');
         let (parent, name) = cut.map_or((&b"/"[..], path), |cut| (&path[..cut], &path[cut + 1..]));
         let parent_fd = match self.open(&c_string(if parent.is_empty() { b"/" } else { parent })?) {
-            Err(Errno::NOENT) => self.create(parent, Kind::Directory, links)?,
+            Err(Errno::NOENT) => self.create(parent, Kind::Directory, owner, links)?,
             result => result?,
         };
         let name = c_string(name)?;
@@ -120,10 +130,14 @@ impl Root<'_> {
                 let links = links.checked_sub(1).ok_or(Errno::LOOP)?;
                 let target = rustix::fs::readlinkat(&parent_fd, &name, Vec::new())?.into_bytes();
                 let target = if target.starts_with(b"/") { target } else { [parent, b"/", &target].concat() };
-                self.create(&target, kind, links)
+                self.create(&target, kind, owner, links)
             }
             result => {
                 result?;
+                if owner != (0, 0) {
+                    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+                    rustix::fs::chownat(&parent_fd, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 rustix::fs::openat(&parent_fd, &name, flags, Mode::empty())
             }
@@ -146,6 +160,11 @@ fn c_string(bytes: &[u8]) -> Result<std::ffi::CString, Errno> {
 pub(crate) fn is_directory(fd: impl AsFd) -> Result<bool, Errno> {
     let stat = rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Takes rights away from a mount.
+pub(crate) fn restrict(mount: impl AsFd, attributes: MountAttrFlags) -> Result<(), Errno> {
+    sys::restrict_mount(mount.as_fd(), attributes, false)
 }
 
 /// Makes a mount, and what is below it if `recursive`, read-only.

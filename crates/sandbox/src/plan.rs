@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    MountSource, Network, SandboxError, Spec, SpecProblem,
+    MountSource, Network, Private, Resource, Rootfs, SandboxError, Security, Spec, SpecProblem,
     emulation::{Activation, Interpreter, magic},
     overlay::MAX_LOWERS,
     wire::{Wire, wire_struct},
@@ -17,6 +17,9 @@ use crate::{
 
 /// Where programs are looked up if the environment has no `PATH`, as in runc.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes of `/dev/shm` where nobody says otherwise, as in Docker.
+const SHM_SIZE: u64 = 64 << 20;
 
 /// Directories that every root file system has, as mount points.
 const STANDARD_DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
@@ -52,6 +55,12 @@ pub(crate) struct Plan {
     pub(crate) hostname: CString,
     /// Whether it gets a network namespace of its own.
     pub(crate) isolated_network: bool,
+    /// Whether it may do everything that its caller may do.
+    pub(crate) insecure: bool,
+    /// Bytes of `/dev/shm`, as the kernel takes them.
+    pub(crate) shm_size: CString,
+    /// Limits other than the caller's.
+    pub(crate) limits: Vec<Limit>,
     /// What runs its machine code.
     pub(crate) emulator: Option<Emulator>,
 }
@@ -70,6 +79,9 @@ wire_struct!(Plan {
     groups,
     hostname,
     isolated_network,
+    insecure,
+    shm_size,
+    limits,
     emulator,
 });
 
@@ -117,6 +129,57 @@ pub(crate) enum Source {
     },
     /// With its size as the kernel takes it.
     Tmpfs(Option<CString>),
+    Layers(Layers),
+    File(MemoryFile),
+}
+
+/// A part of another root file system.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Layers {
+    pub(crate) lowers: Vec<CString>,
+    pub(crate) changes: Option<Changes>,
+    pub(crate) path: CString,
+    pub(crate) directory: bool,
+}
+wire_struct!(Layers { lowers, changes, path, directory });
+
+/// A file that is in memory only.
+#[derive(Debug, PartialEq)]
+pub(crate) struct MemoryFile {
+    pub(crate) content: Private,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+wire_struct!(MemoryFile { content, mode, uid, gid });
+
+impl Wire for Private {
+    fn put(&self, to: &mut Vec<u8>) {
+        self.bytes().to_vec().put(to);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Vec::<u8>::take(from).map(Self::from)
+    }
+}
+
+/// A resource limit in the kernel's numbers.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Limit {
+    pub(crate) resource: u32,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+wire_struct!(Limit { resource, soft, hard });
+
+impl Source {
+    pub(crate) fn is_directory(&self) -> bool {
+        match self {
+            Self::Bind { directory, .. } | Self::Layers(Layers { directory, .. }) => *directory,
+            Self::Tmpfs(_) => true,
+            Self::File(_) => false,
+        }
+    }
 }
 
 impl Wire for Source {
@@ -131,13 +194,23 @@ impl Wire for Source {
                 1_u8.put(to);
                 size.put(to);
             }
+            Self::Layers(layers) => {
+                2_u8.put(to);
+                layers.put(to);
+            }
+            Self::File(file) => {
+                3_u8.put(to);
+                file.put(to);
+            }
         }
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
         match u8::take(from)? {
             0 => Some(Self::Bind { path: Wire::take(from)?, directory: Wire::take(from)? }),
-            1 => Some(Self::Tmpfs(Wire::take(from)?)),
+            1 => Wire::take(from).map(Self::Tmpfs),
+            2 => Wire::take(from).map(Self::Layers),
+            3 => Wire::take(from).map(Self::File),
             _ => None,
         }
     }
@@ -188,10 +261,6 @@ impl Plan {
     pub(crate) fn new(spec: &Spec, resolv_conf: Vec<u8>) -> Result<Self, SandboxError> {
         let program = spec.argv.first().filter(|name| !name.is_empty());
         let program = program.ok_or(invalid("the command", SpecProblem::Empty))?;
-        if spec.rootfs.lowers.len() > MAX_LOWERS {
-            let problem = SpecProblem::TooLong { limit: MAX_LOWERS };
-            return Err(invalid("the list of root file system layers", problem));
-        }
         if spec.hostname.len() > 64 {
             return Err(invalid("the host name", SpecProblem::TooLong { limit: 64 }));
         }
@@ -200,8 +269,8 @@ impl Plan {
         let mounts: Vec<Mount> = spec.mounts.iter().map(mount).collect::<Result<_, _>>()?;
         let emulator = spec.interpreter.as_ref().map(emulator).transpose()?.flatten();
         Ok(Self {
-            lowers: spec.rootfs.lowers.iter().map(|dir| host_path(dir)).collect::<Result<_, _>>()?,
-            changes: changes(spec)?,
+            lowers: lowers(&spec.rootfs)?,
+            changes: changes(&spec.rootfs)?,
             stubs: stubs(&files, &mounts, emulator.as_ref()),
             files,
             mounts,
@@ -217,6 +286,9 @@ impl Plan {
             groups: spec.user.additional_gids.clone(),
             hostname: c_string("the host name", spec.hostname.as_str())?,
             isolated_network: spec.network == Network::None,
+            insecure: spec.security == Security::Insecure,
+            shm_size: c_string("a size", spec.shm_size.unwrap_or(SHM_SIZE).to_string())?,
+            limits: spec.limits.iter().map(limit).collect(),
             emulator,
         })
     }
@@ -247,8 +319,16 @@ fn host_path(path: &Path) -> Result<CString, SandboxError> {
     c_string("a path of this machine", path.as_os_str().as_bytes())
 }
 
-fn changes(spec: &Spec) -> Result<Option<Changes>, SandboxError> {
-    match (&spec.rootfs.upper, &spec.rootfs.work) {
+fn lowers(rootfs: &Rootfs) -> Result<Vec<CString>, SandboxError> {
+    if rootfs.lowers.len() > MAX_LOWERS {
+        let problem = SpecProblem::TooLong { limit: MAX_LOWERS };
+        return Err(invalid("the list of root file system layers", problem));
+    }
+    rootfs.lowers.iter().map(|dir| host_path(dir)).collect()
+}
+
+fn changes(rootfs: &Rootfs) -> Result<Option<Changes>, SandboxError> {
+    match (&rootfs.upper, &rootfs.work) {
         (None, None) => Ok(None),
         (Some(upper), Some(work)) => Ok(Some(Changes { upper: host_path(upper)?, work: host_path(work)? })),
         _ => Err(invalid("the root file system", SpecProblem::Unpaired)),
@@ -256,12 +336,7 @@ fn changes(spec: &Spec) -> Result<Option<Changes>, SandboxError> {
 }
 
 fn files(spec: &Spec, resolv_conf: Vec<u8>) -> Result<Vec<File>, SandboxError> {
-    let hostname = format!("{}\n", spec.hostname).into_bytes();
-    let standard = [
-        ("/etc/resolv.conf", resolv_conf),
-        ("/etc/hosts", hosts(spec).into_bytes()),
-        ("/etc/hostname", hostname),
-    ];
+    let standard = [("/etc/resolv.conf", resolv_conf), ("/etc/hosts", hosts(spec).into_bytes())];
     let standard = standard.into_iter().map(|(path, content)| (path, content, 0o644));
     let scripts = spec.files.iter();
     let scripts = scripts.map(|file| (file.path.as_str(), file.content.clone().into_bytes(), 0o755));
@@ -284,8 +359,43 @@ fn mount(mount: &crate::Mount) -> Result<Mount, SandboxError> {
         MountSource::Tmpfs { size } => {
             Source::Tmpfs(size.map(|size| c_string("a size", size.to_string())).transpose()?)
         }
+        MountSource::Layers { rootfs, path, directory } => Source::Layers(Layers {
+            lowers: lowers(rootfs)?,
+            changes: changes(rootfs)?,
+            path: absolute("a mount's source", path)?,
+            directory: *directory,
+        }),
+        MountSource::File { content, mode, uid, gid } => {
+            Source::File(MemoryFile { content: content.clone(), mode: mode & 0o777, uid: *uid, gid: *gid })
+        }
     };
     Ok(Mount { target: absolute("a mount's target", &mount.target)?, source, read_only: mount.read_only })
+}
+
+fn limit(limit: &crate::Limit) -> Limit {
+    let number = |limit: Option<u64>| limit.unwrap_or(libc::RLIM_INFINITY);
+    Limit { resource: resource(limit.resource) as u32, soft: number(limit.soft), hard: number(limit.hard) }
+}
+
+pub(crate) fn resource(resource: Resource) -> rustix::process::Resource {
+    use rustix::process::Resource as Kernel;
+    match resource {
+        Resource::Core => Kernel::Core,
+        Resource::Cpu => Kernel::Cpu,
+        Resource::Data => Kernel::Data,
+        Resource::Fsize => Kernel::Fsize,
+        Resource::Locks => Kernel::Locks,
+        Resource::Memlock => Kernel::Memlock,
+        Resource::Msgqueue => Kernel::Msgqueue,
+        Resource::Nice => Kernel::Nice,
+        Resource::Nofile => Kernel::Nofile,
+        Resource::Nproc => Kernel::Nproc,
+        Resource::Rss => Kernel::Rss,
+        Resource::Rtprio => Kernel::Rtprio,
+        Resource::Rttime => Kernel::Rttime,
+        Resource::Sigpending => Kernel::Sigpending,
+        Resource::Stack => Kernel::Stack,
+    }
 }
 
 fn emulator(interpreter: &Interpreter) -> Result<Option<Emulator>, SandboxError> {
@@ -313,7 +423,7 @@ fn stubs(files: &[File], mounts: &[Mount], emulator: Option<&Emulator>) -> Vec<S
         add_stub(&mut stubs, file.target.as_bytes(), false);
     }
     for mount in mounts {
-        let directory = !matches!(mount.source, Source::Bind { directory: false, .. });
+        let directory = mount.source.is_directory();
         add_stub(&mut stubs, mount.target.as_bytes(), directory);
     }
     if let Some(Emulator::Show(path)) = emulator {
@@ -383,7 +493,23 @@ mod tests {
                 read_only: false,
             },
             crate::Mount { target: "/in".into(), source: MountSource::Bind("/etc".into()), read_only: true },
+            crate::Mount {
+                target: "/stage".into(),
+                source: MountSource::Layers {
+                    rootfs: spec.rootfs.clone(),
+                    path: "/src".into(),
+                    directory: true,
+                },
+                read_only: true,
+            },
+            crate::Mount {
+                target: "/run/secrets/key".into(),
+                source: MountSource::File { content: (*b"value").into(), mode: 0o400, uid: 7, gid: 8 },
+                read_only: true,
+            },
         ];
+        spec.limits = vec![crate::Limit { resource: Resource::Nofile, soft: Some(10), hard: None }];
+        spec.security = Security::Insecure;
         spec.interpreter = Some(Interpreter {
             architecture: "arm64".into(),
             path: "/usr/bin/qemu".into(),
@@ -393,6 +519,17 @@ mod tests {
         let mut bytes = Vec::new();
         plan.put(&mut bytes);
         assert_eq!(Plan::take(&mut bytes.as_slice()), Some(plan));
+    }
+
+    #[test]
+    fn a_private_file_is_not_shown() {
+        let mut spec = spec();
+        let source = MountSource::File { content: (*b"hunter2").into(), mode: 0o400, uid: 0, gid: 0 };
+        spec.mounts = vec![crate::Mount { target: "/s".into(), source, read_only: true }];
+        let bytes = format!("{:?}", b"hunter2");
+        for text in [format!("{spec:?}"), format!("{:?}", plan(&spec))] {
+            assert!(!text.contains("hunter2") && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+        }
     }
 
     #[test]
@@ -420,7 +557,6 @@ mod tests {
         let expected = [
             ("dev", true),
             ("etc", true),
-            ("etc/hostname", false),
             ("etc/hosts", false),
             ("etc/resolv.conf", false),
             ("proc", true),

@@ -4,8 +4,9 @@ use rustix::{
     io::Errno,
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
-        set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+        set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 
@@ -28,6 +29,12 @@ const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
 /// [`DEFAULT`] by the names of the OCI runtime specification.
 pub(crate) fn default_names() -> Vec<String> {
     DEFAULT.iter_names().map(|(name, _)| format!("CAP_{name}")).collect()
+}
+
+/// Every capability of this process, by the names of the OCI runtime specification.
+pub(crate) fn own_names() -> Vec<String> {
+    let own = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+    own.iter_names().map(|(name, _)| format!("CAP_{name}")).collect()
 }
 
 /// Drops every other capability for good.
@@ -58,6 +65,22 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errn
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
+}
+
+/// [`become_user`] with every capability, as whatever user, also for the programs that are executed.
+pub(crate) fn become_user_with_all(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
+    let all = capabilities(None)?.permitted;
+    set_keep_capabilities(true)?;
+    become_user(uid, gid, groups)?;
+    set_capabilities(None, CapabilitySets { effective: all, permitted: all, inheritable: all })?;
+    for capability in all.iter() {
+        // Refused for those that the bounding set lacks, which the process then has, but its programs do not.
+        match configure_capability_in_ambient_set(capability, true) {
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// Settles the process' own capabilities.

@@ -5,10 +5,10 @@
 //! 128 + *n*.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs, io,
     os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio as ProcessStdio,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::{
-    Exit, Running, Runtime, SandboxError, Spec, Stdio, kernel_files, mounts, overlay,
-    plan::{Emulator, Plan, Source},
+    Exit, Resource, Running, Runtime, SandboxError, Spec, Stdio, devices, kernel_files, mounts, overlay,
+    plan::{self, Changes, Emulator, Limit, Plan, Source},
     privileges, sandbox,
 };
 
@@ -115,7 +115,7 @@ impl Bundle {
     }
 
     fn fill(&self, plan: &Plan) -> io::Result<()> {
-        for name in ["rootfs", "lower", "files"] {
+        for name in ["rootfs", "lower", "files", "empty", "sources"] {
             fs::create_dir_all(self.directory.join(name))?;
         }
         for stub in &plan.stubs {
@@ -127,20 +127,47 @@ impl Bundle {
             fs::write(&path, &file.content)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
         }
-        let lower =
-            std::ffi::CString::new(self.directory.join("lower").into_os_string().into_encoded_bytes())?;
-        let lowers: Vec<&CStr> =
-            plan.lowers.iter().map(|dir| dir.as_c_str()).chain([lower.as_c_str()]).collect();
-        let changes =
-            plan.changes.as_ref().map(|changes| (changes.upper.as_c_str(), changes.work.as_c_str()));
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            match &mount.source {
+                Source::Layers(layers) => {
+                    fs::create_dir(self.source(index))?;
+                    self.overlay("empty", &layers.lowers, layers.changes.as_ref(), &self.source(index))?;
+                }
+                Source::File(file) => {
+                    fs::write(self.source(index), file.content.bytes())?;
+                    std::os::unix::fs::chown(self.source(index), Some(file.uid), Some(file.gid))?;
+                    fs::set_permissions(self.source(index), fs::Permissions::from_mode(file.mode))?;
+                }
+                Source::Bind { .. } | Source::Tmpfs(_) => {}
+            }
+        }
+        self.overlay("lower", &plan.lowers, plan.changes.as_ref(), &self.directory.join("rootfs"))?;
+        fs::write(self.directory.join("config.json"), serde_json::to_vec(&self.config(plan))?)
+    }
+
+    /// Mounts an overlay with the bundle's directory `bottom` below its lowest layer.
+    fn overlay(
+        &self,
+        bottom: &str,
+        lowers: &[CString],
+        changes: Option<&Changes>,
+        target: &Path,
+    ) -> io::Result<()> {
+        let bottom = CString::new(self.directory.join(bottom).into_os_string().into_encoded_bytes())?;
+        let lowers: Vec<&CStr> = lowers.iter().map(|dir| dir.as_c_str()).chain([bottom.as_c_str()]).collect();
+        let changes = changes.map(|changes| (changes.upper.as_c_str(), changes.work.as_c_str()));
         let mount = overlay::one_by_one(&lowers, changes)?;
         let target = rustix::fs::open(
-            self.directory.join("rootfs"),
+            target,
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )?;
-        mounts::attach_on(&mount, target.as_fd())?;
-        fs::write(self.directory.join("config.json"), serde_json::to_vec(&self.config(plan))?)
+        Ok(mounts::attach_on(&mount, target.as_fd())?)
+    }
+
+    /// Where the source of a mount is, if it is not on this machine already.
+    fn source(&self, index: usize) -> PathBuf {
+        self.directory.join("sources").join(index.to_string())
     }
 
     fn file(&self, index: usize) -> PathBuf {
@@ -149,39 +176,56 @@ impl Bundle {
 
     /// The plan in the terms of the OCI runtime specification.
     fn config(&self, plan: &Plan) -> Value {
-        let texts =
-            |strings: &[std::ffi::CString]| strings.iter().map(|string| text(string)).collect::<Vec<_>>();
-        let capabilities = privileges::default_names();
-        let held = if plan.uid == 0 { capabilities.clone() } else { Vec::new() };
+        let texts = |strings: &[CString]| strings.iter().map(|string| text(string)).collect::<Vec<_>>();
+        let process = json!({
+            "user": {"uid": plan.uid, "gid": plan.gid, "additionalGids": plan.groups},
+            "args": texts(&plan.argv),
+            "env": texts(&plan.env),
+            "cwd": text(&plan.cwd),
+            "capabilities": capabilities(plan),
+            "rlimits": plan.limits.iter().map(limit).collect::<Vec<_>>(),
+            "noNewPrivileges": false,
+        });
+        let protected = |paths: &[&CStr]| match plan.insecure {
+            true => Vec::new(),
+            false => paths.iter().map(|path| text(path)).collect(),
+        };
         json!({
             "ociVersion": "1.0.2",
-            "process": {
-                "user": {"uid": plan.uid, "gid": plan.gid, "additionalGids": plan.groups},
-                "args": texts(&plan.argv),
-                "env": texts(&plan.env),
-                "cwd": text(&plan.cwd),
-                "capabilities": {"bounding": capabilities, "effective": held, "permitted": held},
-                "noNewPrivileges": false,
-            },
+            "process": process,
             "root": {"path": "rootfs", "readonly": plan.changes.is_none()},
             "hostname": text(&plan.hostname),
             "mounts": self.mounts(plan),
             "linux": {
                 "namespaces": namespaces(plan),
-                "maskedPaths": kernel_files::MASKED.map(text),
-                "readonlyPaths": kernel_files::READ_ONLY_PATHS.map(text),
+                "maskedPaths": protected(&kernel_files::MASKED),
+                "readonlyPaths": protected(&kernel_files::READ_ONLY_PATHS),
+                "devices": devices(plan),
+                "resources": {"devices": device_rules(plan)},
             },
         })
     }
 
     fn mounts(&self, plan: &Plan) -> Vec<Value> {
-        let mut mounts = standard_mounts();
+        let mut mounts = standard_mounts(plan);
         for (index, file) in plan.files.iter().enumerate() {
             mounts.push(bind(self.file(index).to_string_lossy().into_owned(), text(&file.target), true));
         }
-        for mount in &plan.mounts {
+        for (index, mount) in plan.mounts.iter().enumerate() {
             mounts.push(match &mount.source {
                 Source::Bind { path, .. } => bind(text(path), text(&mount.target), mount.read_only),
+                Source::Layers(layers) => {
+                    let source = format!("{}{}", self.source(index).display(), text(&layers.path));
+                    bind(source, text(&mount.target), mount.read_only)
+                }
+                Source::File(file) => {
+                    let mut options = vec!["rbind", "ro", "nodev", "nosuid"];
+                    if file.mode & 0o111 == 0 {
+                        options.push("noexec");
+                    }
+                    json!({"destination": text(&mount.target), "type": "bind",
+                        "source": self.source(index), "options": options})
+                }
                 Source::Tmpfs(size) => {
                     let size = size.as_deref().map(|size| format!("size={}", text(size)));
                     let options: Vec<String> = ["nosuid".into(), "mode=1777".into()].into_iter().chain(size).collect();
@@ -199,22 +243,62 @@ impl Bundle {
 impl Drop for Bundle {
     fn drop(&mut self) {
         let _ = unmount(self.directory.join("rootfs"), UnmountFlags::DETACH);
+        for entry in fs::read_dir(self.directory.join("sources")).into_iter().flatten().flatten() {
+            // Files are no mounts.
+            let _ = unmount(entry.path(), UnmountFlags::DETACH);
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-fn standard_mounts() -> Vec<Value> {
+fn capabilities(plan: &Plan) -> Value {
+    if plan.insecure {
+        let all = privileges::own_names();
+        return json!({"bounding": all, "effective": all, "permitted": all, "inheritable": all, "ambient": all});
+    }
+    let capabilities = privileges::default_names();
+    let held = if plan.uid == 0 { capabilities.clone() } else { Vec::new() };
+    json!({"bounding": capabilities, "effective": held, "permitted": held})
+}
+
+fn limit(limit: &Limit) -> Value {
+    let names = Resource::NAMES.iter();
+    let mut named = names.filter(|(_, resource)| plan::resource(*resource) as u32 == limit.resource);
+    let name = named.next().map_or_else(String::new, |(name, _)| name.to_uppercase());
+    json!({"type": format!("RLIMIT_{name}"), "soft": limit.soft, "hard": limit.hard})
+}
+
+/// Beyond those that every container has.
+fn devices(plan: &Plan) -> Vec<Value> {
+    if !plan.insecure {
+        return Vec::new();
+    }
+    let device = |name: String, kind: &str, major: u32, minor: u32| json!({"path": format!("/dev/{name}"), "type": kind, "major": major, "minor": minor, "fileMode": 0o666});
+    let characters = devices::INSECURE_DEVICES.iter();
+    let characters = characters.map(|(name, major, minor)| device(text(name), "c", *major, *minor));
+    let loops = devices::loop_devices().map(|number| device(format!("loop{number}"), "b", 7, number));
+    characters.chain(loops).collect()
+}
+
+/// An insecure step may use any device; others those that every container has, without a rule.
+fn device_rules(plan: &Plan) -> Vec<Value> {
+    if plan.insecure { vec![json!({"allow": true, "access": "rwm"})] } else { Vec::new() }
+}
+
+fn standard_mounts(plan: &Plan) -> Vec<Value> {
+    let access = if plan.insecure { "rw" } else { "ro" };
+    let shm = format!("size={}", text(&plan.shm_size));
     let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
     vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         mount(
             "/dev/pts",
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ]
 }

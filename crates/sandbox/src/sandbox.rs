@@ -154,6 +154,7 @@ fn explain(fault: Fault, spec: &Spec, plan: &Plan) -> SandboxError {
         (Step::Execute, _) => Some(program()),
         (Step::WorkingDirectory, _) => Some(spec.cwd.clone()),
         (Step::Mount, _) => text(plan.mounts.get(index).map(|mount| &mount.target)),
+        (Step::Limits, _) => spec.limits.get(index).map(|limit| limit.resource.name().to_owned()),
         (Step::Files, _) => text(plan.files.get(index).map(|file| &file.target)),
         _ => None,
     };

@@ -1,9 +1,10 @@
 //! What to run: the caller's description of one process.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
+    sync::Arc,
 };
 
 use crate::emulation::Interpreter;
@@ -21,7 +22,7 @@ pub struct Spec {
     pub argv: Vec<String>,
     /// `NAME=value`, exactly what the process gets.
     pub env: Vec<String>,
-    /// Working directory, absolute, or empty for `/`. Made, owned by root, if it does not exist.
+    /// Working directory, absolute, or empty for `/`. Made, owned by [`Spec::user`], if it does not exist.
     pub cwd: String,
     /// Who it runs as.
     pub user: User,
@@ -29,6 +30,12 @@ pub struct Spec {
     pub hostname: String,
     /// Its network.
     pub network: Network,
+    /// What it may do.
+    pub security: Security,
+    /// Bytes that `/dev/shm` holds; `None` is 64 MiB, as in Docker.
+    pub shm_size: Option<u64>,
+    /// Limits that are not those of the caller.
+    pub limits: Vec<Limit>,
     /// Further entries for `/etc/hosts`.
     pub extra_hosts: Vec<HostEntry>,
     /// Further mounts, in order, after the standard ones.
@@ -76,6 +83,94 @@ pub enum Network {
     None,
 }
 
+/// What a process may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Security {
+    /// Docker's default capabilities and system call policy; `/proc` and `/sys` masked and read-only.
+    #[default]
+    Sandboxed,
+    /// Everything its caller may do: every capability, no system call policy, nothing masked, and the
+    /// devices that BuildKit gives to such steps (`/dev/fuse`, `/dev/kvm`, loop devices, …).
+    Insecure,
+}
+
+/// A resource limit (setrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Of what.
+    pub resource: Resource,
+    /// What counts; `None` is no limit.
+    pub soft: Option<u64>,
+    /// What the process can raise it to; `None` is no limit.
+    pub hard: Option<u64>,
+}
+
+/// What can be limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Size of a core file.
+    Core,
+    /// Processor time, in seconds.
+    Cpu,
+    /// Size of the data segment.
+    Data,
+    /// Size of a file that is written.
+    Fsize,
+    /// File locks.
+    Locks,
+    /// Memory that is locked.
+    Memlock,
+    /// Bytes in message queues.
+    Msgqueue,
+    /// Niceness, as 20 minus the value.
+    Nice,
+    /// Open files.
+    Nofile,
+    /// Processes of the user.
+    Nproc,
+    /// Memory that is resident.
+    Rss,
+    /// Real-time priority.
+    Rtprio,
+    /// Time without a blocking call in real-time scheduling, in microseconds.
+    Rttime,
+    /// Pending signals.
+    Sigpending,
+    /// Size of the stack.
+    Stack,
+}
+
+impl Resource {
+    /// Every resource by its name in `--ulimit`.
+    pub const NAMES: [(&'static str, Self); 15] = [
+        ("core", Self::Core),
+        ("cpu", Self::Cpu),
+        ("data", Self::Data),
+        ("fsize", Self::Fsize),
+        ("locks", Self::Locks),
+        ("memlock", Self::Memlock),
+        ("msgqueue", Self::Msgqueue),
+        ("nice", Self::Nice),
+        ("nofile", Self::Nofile),
+        ("nproc", Self::Nproc),
+        ("rss", Self::Rss),
+        ("rtprio", Self::Rtprio),
+        ("rttime", Self::Rttime),
+        ("sigpending", Self::Sigpending),
+        ("stack", Self::Stack),
+    ];
+
+    /// The resource of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, resource)| *resource == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// A line of `/etc/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEntry {
@@ -100,13 +195,56 @@ pub struct Mount {
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountSource {
-    /// A file or directory of this machine, with what is mounted below it.
+    /// A file, socket or directory of this machine, with what is mounted below it.
     Bind(PathBuf),
+    /// A file or directory of another root file system, which is mounted for this purpose only.
+    Layers {
+        /// The root file system. What is written goes to its `upper`.
+        rootfs: Rootfs,
+        /// Where in it; symlinks are followed inside it. It has to be there.
+        path: String,
+        /// Whether it is a directory.
+        directory: bool,
+    },
     /// Memory.
     Tmpfs {
         /// Most bytes it holds; `None` is the kernel's default, half of the memory.
         size: Option<u64>,
     },
+    /// A file in memory, which only the process sees. Always read-only.
+    File {
+        /// Its bytes.
+        content: Private,
+        /// Permission bits; without one for execution it cannot be executed.
+        mode: u32,
+        /// User it belongs to.
+        uid: u32,
+        /// Group it belongs to.
+        gid: u32,
+    },
+}
+
+/// Bytes that are nobody's business: [`Debug`](fmt::Debug) does not show them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Private(Arc<[u8]>);
+
+impl Private {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<T: Into<Arc<[u8]>>> From<T> for Private {
+    fn from(bytes: T) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl fmt::Debug for Private {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Private(…)")
+    }
 }
 
 /// A file made for the process.

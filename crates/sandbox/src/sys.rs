@@ -145,6 +145,23 @@ pub(crate) fn restrict_mount(
     .map(drop)
 }
 
+/// Sets a resource limit of the calling process (setrlimit(2)).
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the kernel reads the new limit, which is valid for the call; the old one is not asked for.
+    checked(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, ptr::null_mut::<libc::rlimit64>())
+    })
+    .map(drop)
+}
+
+/// The number of a loop device that is free.
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+    // SAFETY: the request takes no argument.
+    checked(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) }.into()).map(|number| number as u32)
+}
+
 /// Starts an empty session keyring, so that the process does not possess its starter's keys.
 pub(crate) fn join_new_session_keyring() -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;

@@ -45,6 +45,18 @@ impl Wire for u32 {
     }
 }
 
+impl Wire for u64 {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.to_le_bytes());
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let (bytes, rest) = from.split_first_chunk()?;
+        *from = rest;
+        Some(Self::from_le_bytes(*bytes))
+    }
+}
+
 impl Wire for CString {
     fn put(&self, to: &mut Vec<u8>) {
         length(self.as_bytes().len()).put(to);

@@ -10,8 +10,8 @@ use std::{
 };
 
 use archway_sandbox::{
-    Exit, HostEntry, Mount, MountSource, Network, Sandbox, SandboxError, ScriptFile, SpecProblem, Stdio,
-    Step, User,
+    Exit, HostEntry, Limit, Mount, MountSource, Network, Resource, Rootfs, Sandbox, SandboxError, ScriptFile,
+    Security, SpecProblem, Stdio, Step, User,
 };
 use fixture::{Fixture, is_root, output, piped, run};
 
@@ -214,6 +214,115 @@ async fn files_and_mounts_are_shown() {
 }
 
 #[tokio::test]
+async fn a_part_of_another_root_file_system_is_a_mount() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let (below, above) = (fixture.directory("below"), fixture.directory("above"));
+    fs::create_dir(below.join("src")).unwrap();
+    fs::write(below.join("src/a"), "below\n").unwrap();
+    fs::write(below.join("src/b"), "below\n").unwrap();
+    fs::create_dir(above.join("src")).unwrap();
+    fs::write(above.join("src/b"), "above\n").unwrap();
+    // Symlinks stay inside the root file system that the part is of.
+    symlink("/src/../../../src", above.join("link")).unwrap();
+    let layers = |upper: Option<&str>, path: &str, directory| MountSource::Layers {
+        rootfs: Rootfs {
+            lowers: vec![above.clone(), below.clone()],
+            upper: upper.map(|name| fixture.directory(name)),
+            work: upper.map(|name| fixture.directory(&format!("{name}-work"))),
+        },
+        path: path.into(),
+        directory,
+    };
+    let mount = |target: &str, source, read_only| Mount { target: target.into(), source, read_only };
+    let mut spec = fixture.shell(
+        "cat /ro/a /ro/b /one; rm /ro/a 2>/dev/null || echo refused; rm /rw/a; echo new > /rw/c; ls /rw",
+    );
+    spec.mounts = vec![
+        mount("/ro", layers(None, "/link", true), true),
+        mount("/one", layers(None, "/src/b", false), true),
+        mount("/rw", layers(Some("changes"), "/src", true), false),
+    ];
+    assert_eq!(output(&sandbox, &spec).await, "below\nabove\nabove\nrefused\nb\nc\n");
+    assert!(below.join("src/a").exists() && !below.join("src/c").exists());
+    assert!(fixture.directory.path().join("changes/src/c").exists());
+    assert!(fixture.changes().is_empty(), "{:?}", fixture.changes());
+
+    spec.mounts = vec![mount("/ro", layers(None, "/nothing", true), true)];
+    let error = sandbox.run(&spec, Stdio::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot mount `/ro`");
+}
+
+#[tokio::test]
+async fn a_private_file_has_owner_and_mode_and_is_nowhere_else() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let file = |mode| MountSource::File { content: (*b"echo secret\n").into(), mode, uid: 1000, gid: 7 };
+    let mount = |target: &str, source| Mount { target: target.into(), source, read_only: true };
+    let mut spec = fixture.shell(
+        "stat -c '%a %u %g' /run/secrets/key; cat /run/secrets/key; (: > /run/secrets/key) 2>/dev/null || echo refused
+         /run/secrets/key 2>/dev/null || echo not executable; sh /bin/tool; /bin/tool || echo cannot
+         df /run/secrets/key | tail -1 | cut -d' ' -f1",
+    );
+    spec.mounts = vec![mount("/run/secrets/key", file(0o400)), mount("/bin/tool", file(0o555))];
+    assert_eq!(
+        output(&sandbox, &spec).await,
+        "400 1000 7\necho secret\nrefused\nnot executable\nsecret\nsecret\ntmpfs\n"
+    );
+    spec.user = User { uid: 1001, gid: 1001, additional_gids: vec![] };
+    spec.argv[2] = "cat /run/secrets/key 2>/dev/null || echo not mine".into();
+    assert_eq!(output(&sandbox, &spec).await, "not mine\n");
+    assert!(fixture.changes().is_empty(), "{:?}", fixture.changes());
+}
+
+#[tokio::test]
+async fn limits_and_shared_memory_are_what_the_spec_says() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec =
+        fixture.shell("ulimit -Sn; ulimit -Hn; ulimit -c; df -k /dev/shm | awk 'NR == 2 { print $2 }'");
+    spec.limits = vec![
+        Limit { resource: Resource::Nofile, soft: Some(100), hard: Some(200) },
+        Limit { resource: Resource::Core, soft: None, hard: None },
+    ];
+    spec.shm_size = Some(3 << 20);
+    assert_eq!(output(&sandbox, &spec).await, "100\n200\nunlimited\n3072\n");
+}
+
+#[tokio::test]
+async fn an_insecure_process_may_do_everything() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let script = "mkdir /m && mount -t tmpfs x /m && umount /m && echo mounted
+        test -c /dev/fuse && test -b /dev/loop0 && echo devices
+        awk '$2 ~ /^\\/proc\\/(kcore|sys)$/' /proc/mounts; awk '/CapBnd|CapEff/ { print $2 }' /proc/self/status | uniq | wc -l";
+    let mut spec = fixture.shell(script);
+    spec.security = Security::Insecure;
+    assert_eq!(output(&sandbox, &spec).await, "mounted\ndevices\n1\n");
+}
+
+#[tokio::test]
+async fn a_new_working_directory_belongs_to_the_user() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let mut spec = fixture.shell("pwd; stat -c '%u %g %a' . .. /");
+    spec.user = User { uid: 1000, gid: 1001, additional_gids: vec![] };
+    spec.cwd = "/made/here".into();
+    let text = output(&sandbox, &spec).await;
+    assert!(text.starts_with("/made/here\n1000 1001 755\n1000 1001 755\n0 0 "), "{text}");
+}
+
+#[tokio::test]
 async fn mount_points_behind_symlinks_stay_inside() {
     if !is_root() {
         return;
@@ -222,12 +331,13 @@ async fn mount_points_behind_symlinks_stay_inside() {
     let target = fixture.directory.path().join("target");
     fs::create_dir(&target).unwrap();
     symlink(&target, fixture.upper().join("link")).unwrap();
-    let mut spec = fixture.shell("cat /link/mem/file 2>/dev/null || echo empty; cat /etc/hostname");
+    let mut spec = fixture.shell("cat /link/mem/file 2>/dev/null || echo empty; tail -1 /etc/hosts");
     let source = MountSource::Tmpfs { size: None };
     spec.mounts = vec![Mount { target: "/link/mem".into(), source, read_only: false }];
     fs::create_dir(fixture.upper().join("etc")).unwrap();
-    symlink("/run/names/hostname", fixture.upper().join("etc/hostname")).unwrap();
-    assert_eq!(output(&sandbox, &spec).await, "empty\nbox\n");
+    symlink("/run/names/hosts", fixture.upper().join("etc/hosts")).unwrap();
+    let text = output(&sandbox, &spec).await;
+    assert_eq!(text, "empty\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     assert!(!target.join("mem").exists());
 }
 
