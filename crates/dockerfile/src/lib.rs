@@ -26,6 +26,7 @@ pub mod glob;
 mod heredoc;
 pub mod ignore;
 mod instruction;
+pub mod keep;
 pub mod keyword;
 mod line;
 pub mod mount;

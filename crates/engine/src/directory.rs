@@ -5,7 +5,7 @@ use archway_graph::MkdirOp;
 use crate::{
     StepError,
     copy::{
-        apply::{self, Owner},
+        apply,
         placement::{self, Item, Placement},
     },
     key,
@@ -23,13 +23,7 @@ impl Step<'_> {
             return Ok(delta);
         }
         let store = &self.build.engine.store;
-        let owner = match op.user.as_str() {
-            "" => Owner::default(),
-            user => {
-                let user = base.process_user(store, user).await?;
-                self.owner(user.uid, user.gid)
-            }
-        };
+        let owner = self.file_owner(base, &op.user).await?;
         let view = base.view(store).await?;
         self.begin();
         let empty = Item { name: "", directories: Some(Vec::new()), files: Vec::new() };

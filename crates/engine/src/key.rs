@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use archway_graph::{CopyOp, RunOp};
+use archway_graph::{CopyOp, FileMode, RunOp};
 use archway_layer::extract::Ownership;
 use archway_oci::Digest;
 use archway_store::{CacheKey, SnapshotKey};
@@ -123,12 +123,13 @@ pub(crate) fn execution(run: Key, nonce: u128) -> Key {
 
 /// Cache key of a directory made on a root file system.
 pub(crate) fn mkdir(base: Key, path: &str, user: &str) -> Key {
-    hash("archway 2026 mkdir v2", &(base, path, user))
+    hash("archway 2026 mkdir v3", &(base, path, user))
 }
 
-/// Cache key of a COPY of known content onto a root file system.
+/// Cache key of a COPY of known content onto a root file system; of a linked one, which does not look at
+/// it, onto an empty one.
 pub(crate) fn copy(base: Key, op: &CopyOp, content: Key) -> Key {
-    hash("archway 2026 copy v2", &(base, &op.destination, &op.chown, op.chmod, op.unpack, content))
+    hash("archway 2026 copy v3", &(base, &op.destination, &op.chown, &op.chmod, op.unpack, op.link, content))
 }
 
 /// Key of the delta a COPY makes. It depends on the base only through the placement, so that
@@ -136,15 +137,15 @@ pub(crate) fn copy(base: Key, op: &CopyOp, content: Key) -> Key {
 pub(crate) fn copy_delta(
     placement: &Placement,
     owner: Option<(u32, u32)>,
-    chmod: Option<u32>,
+    chmod: Option<&FileMode>,
     content: Key,
 ) -> Key {
-    hash("archway 2026 copy delta v2", &(placement, owner, chmod, content))
+    hash("archway 2026 copy delta v3", &(placement, owner, chmod, content))
 }
 
 /// Key under which the content of files selected from a root file system is remembered.
-pub(crate) fn selection(source: Key, patterns: &[String]) -> Key {
-    hash("archway 2026 selection v2", &(source, patterns))
+pub(crate) fn selection(source: Key, op: &CopyOp, patterns: &[String]) -> Key {
+    hash("archway 2026 selection v3", &(source, patterns, op.parents, &op.exclude))
 }
 
 /// Combines the content of several groups of sources, in order.

@@ -13,7 +13,7 @@ use crate::{
     image::LazyImage,
     key::{self, Key},
     stack,
-    user::{self, User, UserError},
+    user::{self, FileOwner, User, UserError},
     view::View,
 };
 
@@ -100,10 +100,12 @@ impl RootFs {
         Ok(user::for_process(text, &|path| view.open_file(path))?)
     }
 
-    /// The owner that `--chown` names.
-    pub(crate) async fn file_owner(&self, store: &Store, text: &str) -> Result<(u32, u32), StepError> {
-        if let Some(ids) = user::numeric(text) {
-            return Ok(ids);
+    /// The owner that `--chown` names, or the one of a directory that WORKDIR makes.
+    pub(crate) async fn file_owner(&self, store: &Store, text: &str) -> Result<FileOwner, StepError> {
+        let nobody = |_: &str| Ok(None);
+        let numbers = user::for_files(text, &nobody)?;
+        if numbers.unknown.is_empty() {
+            return Ok(numbers);
         }
         let view = self.view(store).await?;
         let owner: Result<_, UserError> = user::for_files(text, &|path| view.open_file(path));

@@ -7,7 +7,7 @@ use std::{
 
 use archway_graph::{Node, NodeId, Op};
 use archway_layer::extract::Ownership;
-use archway_report::{Reason, StepOutcome};
+use archway_report::{Event, Reason, StepOutcome};
 use archway_store::{CacheRecord, SnapshotKey, Store};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -156,6 +156,16 @@ impl<'a> Step<'a> {
             Ownership::Squash => Owner::default(),
             Ownership::Keep | Ownership::Set { .. } => Owner { uid, gid },
         }
+    }
+
+    /// The owner of files that `text`, of `--chown` or USER, means in `rootfs`. Tells what it does not mean.
+    pub(crate) async fn file_owner(&self, rootfs: &RootFs, text: &str) -> Result<Owner, StepError> {
+        let owner = rootfs.file_owner(&self.build.engine.store, text).await?;
+        for (name, file) in &owner.unknown {
+            let message = format!("`{name}` is not in the image's {file}: the files are root's instead");
+            self.build.job.events.send(Event::Warning { message });
+        }
+        Ok(self.owner(owner.uid, owner.gid))
     }
 
     /// The result of one of the node's inputs.

@@ -41,12 +41,6 @@ pub fn is_root(text: &str) -> bool {
     matches!(text, "" | "0" | "root" | "0:0" | "root:root")
 }
 
-/// Both ids, where both are given as numbers.
-pub fn numeric(text: &str) -> Option<(u32, u32)> {
-    let (user, group) = text.split_once(':')?;
-    Some((user.parse().ok()?, group.parse().ok()?))
-}
-
 /// The account to run a process as. A number need not exist; its group is then 0.
 pub fn for_process(text: &str, open: &OpenFile<'_>) -> Result<User, UserError> {
     let (user, group) = match text.split_once(':') {
@@ -80,26 +74,49 @@ pub fn for_process(text: &str, open: &OpenFile<'_>) -> Result<User, UserError> {
     Ok(result)
 }
 
+/// Who a file belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileOwner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Names that the image does not have, with the file they were looked for in. Files of a user without
+    /// an account belong to root, as in BuildKit.
+    pub unknown: Vec<(String, &'static str)>,
+}
+
 /// The owner for files. Without a group it is the user's number, as `--chown=55` means `55:55`, and
-/// the primary group for a name.
-pub fn for_files(text: &str, open: &OpenFile<'_>) -> Result<(u32, u32), UserError> {
-    if let Some(ids) = numeric(text) {
-        return Ok(ids);
-    }
+/// the primary group for a name. A part that is empty is root.
+pub fn for_files(text: &str, open: &OpenFile<'_>) -> Result<FileOwner, UserError> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    let (uid, primary) = match user.parse() {
-        Ok(uid) => (uid, uid),
-        Err(_) => {
-            let account = for_process(user, open)?;
-            (account.uid, account.gid)
-        }
-    };
-    match group {
-        Some(group) => Ok((uid, group_id(group, open)?)),
-        None => Ok((uid, primary)),
+    let mut owner = FileOwner::default();
+    match file_id(user) {
+        Some(uid) => (owner.uid, owner.gid) = (uid, uid),
+        None => match accounts(open)?.into_iter().find(|account| account.name == user) {
+            Some(account) => (owner.uid, owner.gid) = (account.uid, account.gid),
+            None => owner.unknown.push((user.to_owned(), "/etc/passwd")),
+        },
+    }
+    let Some(group) = group else { return Ok(owner) };
+    match file_id(group) {
+        Some(gid) => owner.gid = gid,
+        None => match groups(open)?.into_iter().find(|known| known.name == group) {
+            Some(found) => owner.gid = found.gid,
+            None => owner.unknown.push((group.to_owned(), "/etc/group")),
+        },
+    }
+    Ok(owner)
+}
+
+/// An id that needs no looking up.
+fn file_id(text: &str) -> Option<u32> {
+    match text {
+        "" | "root" => Some(0),
+        number => number.parse().ok().filter(|id| i32::try_from(*id).is_ok()),
     }
 }
 
@@ -207,13 +224,34 @@ mod tests {
     fn files() {
         let cases = [
             ("55", (55, 55)),
+            ("1000", (1000, 1000)),
             ("app", (1000, 1001)),
             ("app:wheel", (1000, 10)),
+            ("app:", (1000, 0)),
+            (":wheel", (0, 10)),
+            ("root", (0, 0)),
             ("1:2", (1, 2)),
             ("7:disk", (7, 6)),
         ];
-        for (text, ids) in cases {
-            assert_eq!(for_files(text, &image).unwrap(), ids, "{text}");
+        for (text, (uid, gid)) in cases {
+            let owner = FileOwner { uid, gid, unknown: Vec::new() };
+            assert_eq!(for_files(text, &image).unwrap(), owner, "{text}");
+        }
+    }
+
+    #[test]
+    fn files_of_nobody_known_are_roots() {
+        let cases = [
+            ("nobody-here", (0, 0), &["nobody-here"][..]),
+            ("app:no-group", (1000, 1001), &["no-group"]),
+            ("x:y:z", (0, 0), &["x", "y:z"]),
+            ("99999999999", (0, 0), &["99999999999"]),
+        ];
+        for (text, (uid, gid), unknown) in cases {
+            let owner = for_files(text, &image).unwrap();
+            assert_eq!((owner.uid, owner.gid), (uid, gid), "{text}");
+            let names: Vec<&str> = owner.unknown.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, unknown, "{text}");
         }
     }
 
@@ -221,7 +259,7 @@ mod tests {
     fn an_image_without_account_files_has_a_root() {
         let none = |_: &str| Ok(None);
         assert_eq!(for_process("root", &none).unwrap(), User::default());
-        assert_eq!(for_files("root:root", &none).unwrap(), (0, 0));
+        assert_eq!(for_files("root:root", &none).unwrap(), FileOwner::default());
         assert!(for_process("app", &none).is_err());
     }
 }

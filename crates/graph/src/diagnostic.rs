@@ -32,18 +32,15 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::UnknownStageNumber { .. } => "no such stage",
         P::LaterStage { .. } => "used before it is defined",
         P::OwnStage { .. } => "this very stage",
-        P::EmptyBaseName { .. } | P::EmptyPlatform { .. } | P::EmptySource { .. } | P::EmptyVolume { .. } => {
-            "empty"
-        }
+        P::EmptyBaseName { .. } | P::EmptyPlatform { .. } | P::EmptyVolume { .. } => "empty",
         P::BadPlatform(_) => "not a platform",
         P::BadImageName(_) => "not an image name",
         P::BadExpansion(_) => "cannot be expanded",
         P::VariableInFrom { .. } => "variables are not allowed here",
-        P::DestinationIsNoDirectory { .. } => "must end with `/`",
-        P::SourceOutsideContext { .. } => "outside the build context",
         P::RemoteSource { .. } => "not a path",
-        P::BadMode { .. } => "not an octal mode",
-        P::BadOwner { .. } => "not user[:group]",
+        P::LinkedOwner { .. } => "cannot be looked up",
+        P::BadPattern { .. } => "not a pattern",
+        P::BadMode { .. } => "not a file mode",
         P::BadPort { .. } => "not port[-port][/protocol]",
         P::UnknownSignal { .. } => "unknown signal",
         P::BadInlineName { .. } => "the body of the here-document",
@@ -82,15 +79,13 @@ fn hint(problem: &LowerProblem) -> Option<String> {
         P::VariableInFrom { .. } => {
             "define a stage with `FROM $NAME AS stage`, and copy from that stage".to_owned()
         }
-        P::DestinationIsNoDirectory { destination, .. } => did_you_mean(&format!("{destination}/")),
-        P::EmptySource { .. } => "set the variable, or leave the source out".to_owned(),
-        P::SourceOutsideContext { .. } => {
-            "paths start at the context's root; build with a context that holds the file".to_owned()
-        }
         P::RemoteSource { .. } => "use ADD for URLs and git repositories".to_owned(),
-        P::BadMode { .. } => "want 0 to 7777, such as 755 or 0644".to_owned(),
-        P::BadOwner { .. } => "want user[:group], by name or number, such as app:app or 1000:1000".to_owned(),
-        P::BadPort { problem: PortProblem::HostPart, .. } => {
+        P::LinkedOwner { .. } => "give numbers, such as --chown=1000:1000, or leave --link out".to_owned(),
+        P::BadPattern { .. } => "`\\[` and `\\\\` stand for the characters".to_owned(),
+        P::BadMode { .. } => {
+            "want 0 to 7777, such as 755, or changes as for chmod, such as u=rwX,go=rX".to_owned()
+        }
+        P::BadPort { problem: PortProblem::BadAddress | PortProblem::RangesDiffer, .. } => {
             "only name the port inside; ports of the host are chosen when a container starts".to_owned()
         }
         P::BadPort { .. } => "want port[-port][/protocol], such as 80, 53/udp or 8000-8010".to_owned(),

@@ -99,28 +99,6 @@ pub enum LowerProblem {
         /// As written.
         value: String,
     },
-    /// Several files to one file.
-    #[error(
-        "{instruction} with several sources needs a directory as destination, and `{destination}` has no trailing slash"
-    )]
-    DestinationIsNoDirectory {
-        /// `COPY` or `ADD`.
-        instruction: &'static str,
-        /// Expanded.
-        destination: String,
-    },
-    /// `COPY $NOTHING /`.
-    #[error("the source `{expression}` is empty")]
-    EmptySource {
-        /// As written.
-        expression: String,
-    },
-    /// `COPY ../file /`.
-    #[error("`{path}` is outside the build context")]
-    SourceOutsideContext {
-        /// Expanded.
-        path: String,
-    },
     /// `COPY https://… /`.
     #[error(
         "COPY cannot read `{source_name}`: it only takes files of the build context, a stage or an image"
@@ -129,15 +107,23 @@ pub enum LowerProblem {
         /// Expanded.
         source_name: String,
     },
-    /// `--chmod=` is not octal, or more than 7777.
-    #[error("`{value}` is no file mode")]
-    BadMode {
+    /// `--chown=app` with `--link`.
+    #[error("`{value}` is a name, and a copy with --link cannot look it up: it does not see the base image")]
+    LinkedOwner {
         /// Expanded.
         value: String,
     },
-    /// `--chown=` or `USER` is not `user[:group]`.
-    #[error("`{value}` is no owner")]
-    BadOwner {
+    /// A pattern of `--exclude` or of a `--parents` source.
+    #[error("`{pattern}` cannot be matched: {problem}")]
+    BadPattern {
+        /// As written; of a source without what comes before the pivot.
+        pattern: String,
+        /// What is wrong with it.
+        problem: archway_dockerfile::ignore::IgnoreProblem,
+    },
+    /// `--chmod=` is neither octal up to 7777 nor in the language of chmod(1).
+    #[error("`{value}` is no file mode")]
+    BadMode {
         /// Expanded.
         value: String,
     },
@@ -229,7 +215,10 @@ pub enum PortProblem {
     /// Something other than tcp, udp, sctp.
     #[error("the protocol is tcp, udp or sctp")]
     UnknownProtocol,
-    /// `8080:80`
-    #[error("EXPOSE takes no host port or address")]
-    HostPart,
+    /// `localhost:8080:80`
+    #[error("the address is no IP address")]
+    BadAddress,
+    /// `8000-8002:80-81`
+    #[error("the ranges of ports are not equally long")]
+    RangesDiffer,
 }

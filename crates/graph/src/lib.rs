@@ -9,6 +9,7 @@
 //! | [`inputs`] | what decides what the graph looks like, and how lowering answers |
 //! | `selection` | which stages a platform needs, on which images |
 //! | `stage`, `instruction` | what each instruction does to a root file system and a config |
+//! | [`file_mode`] | what `--chmod` does to a mode |
 //! | `nodes` | hash-consing: what is the same on several platforms is one node |
 //! | `strategy` | native, cross or emulated, and why |
 //! | [`explain`](mod@explain) | the plan as data and as text |
@@ -18,6 +19,7 @@ mod arguments;
 mod diagnostic;
 pub mod error;
 pub mod explain;
+pub mod file_mode;
 mod history;
 pub mod inputs;
 mod instruction;
@@ -34,6 +36,7 @@ mod variables;
 
 pub use error::{LowerError, LowerProblem};
 pub use explain::{Plan, explain};
+pub use file_mode::FileMode;
 pub use inputs::{BaseRequest, Bases, Inputs, Lowering, ResolvedBase};
 pub use lower::lower;
 pub use op::{

@@ -65,8 +65,8 @@ fn build(
 ) -> Result<StageState, LowerError> {
     let mut states: BTreeMap<usize, StageState> = BTreeMap::new();
     for (index, selected) in &selection.stages {
-        let state = StageBuilder::build(inputs, selection, selected, &states, nodes)?;
-        for warning in doubts(inputs, selected, &state) {
+        let (state, noted) = StageBuilder::build(inputs, selection, selected, &states, nodes)?;
+        for warning in noted.into_iter().chain(doubts(inputs, selected, &state)) {
             warn(warnings, warning);
         }
         states.insert(*index, state);

@@ -5,6 +5,8 @@ use archway_oci::{Digest, ImageConfig, Platform, Reference};
 use archway_report::Strategy;
 use serde::Serialize;
 
+use crate::file_mode::FileMode;
+
 /// Index of a node in [`Graph::nodes`]. A node's inputs have smaller ids than the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -188,18 +190,28 @@ pub struct CopyOp {
     /// Absolute destination, cleaned, with a trailing `/` if it was written with one (or `.`).
     pub destination: String,
     /// `user[:group]`, by name or number; `None`: 0:0 (or, for ADD of an archive, as in the archive).
+    /// With `link` numbers and `root` only.
     pub chown: Option<String>,
-    /// Permission bits for every file and directory copied.
-    pub chmod: Option<u32>,
-    /// ADD: tar archives among the files of the context are unpacked; inline files never are.
+    /// The mode of every file and directory copied.
+    pub chmod: Option<FileMode>,
+    /// ADD: tar archives among the files are unpacked; inline files never are.
     pub unpack: bool,
+    /// `--link`: placed as on an empty root file system, whatever the base has there.
+    pub link: bool,
+    /// `--parents`: paths are `ROOT/./PATTERN`. Of what ROOT means, a directory as a rule, that is taken
+    /// which PATTERN matches, below the destination as below ROOT. PATTERN has the wildcards of
+    /// `.dockerignore`; without any, it must match.
+    pub parents: bool,
+    /// `--exclude`: what is left out of copied directories, as in `.dockerignore` and relative to them.
+    pub exclude: Vec<String>,
 }
 
 /// One group of sources.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case", tag = "from")]
 pub enum CopySource {
-    /// Files of the build context; slash-separated, relative to its root, may hold wildcards.
+    /// Files of the build context; slash-separated, relative to its root, which is its own parent, may hold
+    /// wildcards.
     Context {
         /// Patterns, in order.
         paths: Vec<String>,

@@ -10,9 +10,9 @@ use crate::{
     inputs::{Bases, Inputs, ResolvedBase},
     instruction,
     nodes::Nodes,
-    op::{ImageOp, Label, NodeId, Op},
+    op::{ImageOp, Label, NodeId, Op, Warning},
     path,
-    selection::{ImageUse, Origin, SelectedStage, Selection, Step},
+    selection::{Author, ImageUse, Origin, SelectedStage, Selection, Step},
     variables::{Expander, Variables},
 };
 
@@ -120,17 +120,18 @@ pub(crate) struct StageBuilder<'a> {
     pub(crate) state: StageState,
     earlier: &'a BTreeMap<usize, StageState>,
     steps: Steps<'a>,
+    warnings: Vec<Warning>,
 }
 
 impl<'a> StageBuilder<'a> {
-    /// Builds a stage on the stages in `earlier`.
+    /// Builds a stage on the stages in `earlier`. Gives what is to be told about it, too.
     pub(crate) fn build(
         inputs: &'a Inputs<'a>,
         selection: &'a Selection<'a>,
         selected: &SelectedStage<'_>,
         earlier: &'a BTreeMap<usize, StageState>,
         nodes: &'a mut Nodes,
-    ) -> Result<StageState, LowerError> {
+    ) -> Result<(StageState, Vec<Warning>), LowerError> {
         let stage = selected.stage;
         let mut steps = Steps::new(stage, inputs, nodes);
         let state = match &selected.base {
@@ -142,17 +143,23 @@ impl<'a> StageBuilder<'a> {
             }
         };
         steps.charge(&state.image.history, stage.span)?;
-        let mut builder = StageBuilder { inputs, globals: &selection.globals, state, earlier, steps };
+        let (globals, warnings) = (&selection.globals, Vec::new());
+        let mut builder = StageBuilder { inputs, globals, state, earlier, steps, warnings };
         for step in &selected.steps {
             builder.apply(step).map_err(|error| error.of(step.author, stage))?;
         }
         builder.steps.finish();
-        Ok(builder.state)
+        Ok((builder.state, builder.warnings))
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<(), LowerError> {
         let recorded = self.state.image.history.len();
+        let warned = self.warnings.len();
         self.dispatch(step)?;
+        if step.author == Author::BaseImage {
+            // The trigger's own places mean nothing in this file.
+            self.warnings[warned..].iter_mut().for_each(|warning| warning.span = None);
+        }
         self.steps.charge(&self.state.image.history[recorded..], step.instruction.span)
     }
 
@@ -176,6 +183,11 @@ impl<'a> StageBuilder<'a> {
             Kind::OnBuild { text, .. } => instruction::config::on_build(self, text),
             Kind::Maintainer(name) => instruction::config::maintainer(self, name),
         }
+    }
+
+    /// Notes what the user should know although the build goes on.
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
     }
 
     pub(crate) fn expander(&self) -> Expander<'_> {

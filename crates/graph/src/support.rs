@@ -34,12 +34,8 @@ fn unsupported_in_run(run: &Run) -> Option<(String, Span)> {
 fn unsupported_in_copy(copy: &Copy, instruction: &Instruction) -> Option<(String, Span)> {
     let keyword = if matches!(instruction.kind, Kind::Add(_)) { "ADD" } else { "COPY" };
     let flags = [
-        ("--link", copy.link.then_some(instruction.span)),
-        ("--parents", copy.parents.then_some(instruction.span)),
-        ("--exclude", copy.exclude.first().map(|word| word.span)),
         ("--checksum", copy.checksum.as_ref().map(|word| word.span)),
         ("--keep-git-dir", copy.keep_git_dir.map(|_| instruction.span)),
-        ("--unpack", copy.unpack.map(|_| instruction.span)),
     ];
     flags.into_iter().find_map(|(flag, span)| Some((format!("{keyword} {flag}"), span?)))
 }

@@ -1,12 +1,13 @@
 //! The digest of selected files.
 //!
-//! Covers what an image gets to see: relative path, type, permissions, link target and content. Not
+//! Covers what an image gets to see: relative path, type, permissions, link target, content, and which
+//! files of a directory are one file with several names. Not
 //! the times (content keys, not timestamps), not the owner (files of a context become root's), and
 //! not the name or mode of a selected directory, of which only the content is copied.
 //! Written down in `docs/formats/source.md`.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::Read,
     sync::{
         Mutex, PoisonError,
@@ -16,12 +17,12 @@ use std::{
     time::SystemTime,
 };
 
-use archway_store::{FileHashStore, FileHashes};
+use archway_store::{FileHashStore, FileHashes, StatKey};
 
-use crate::{Entry, Kind, Match, Selection, Snapshot, SourceError};
+use crate::{Below, Entry, Kind, Match, Selection, Snapshot, SourceError};
 
 /// Raised with the meaning of the digest.
-const DOMAIN: &str = "archway source content v1";
+const DOMAIN: &str = "archway source content v2";
 
 /// Bytes read at once.
 const BUFFER: usize = 128 << 10;
@@ -50,26 +51,37 @@ impl Snapshot {
 
     fn digest_match(&self, found: &Match, hasher: &mut blake3::Hasher) {
         let entry = self.matched(found);
-        if entry.is_directory() {
-            let below = self.matched_below(found);
-            hasher.update(b"D").update(&(below.len() as u64).to_le_bytes());
-            for (index, entry) in found.below.clone().zip(below) {
-                self.digest_entry(self.relative(found, entry), index, entry, hasher);
+        if !entry.is_directory() {
+            return self.digest_entry(&found.name, found.entry, entry, b'd', hasher);
+        }
+        let below = self.matched_below(found);
+        hasher.update(b"D").update(&(below.len() as u64).to_le_bytes());
+        let mut names: HashMap<StatKey, &str> = HashMap::new();
+        for Below { entry, path, implied, index } in below {
+            let first = if entry.linked { *names.entry(entry.stat).or_insert(path) } else { path };
+            if first != path {
+                text(b'n', path, hasher);
+                text(b'h', first, hasher);
+                continue;
             }
-        } else {
-            self.digest_entry(&found.name, found.entry, entry, hasher);
+            // A directory that is only on the way does not replace one that is there.
+            self.digest_entry(path, index, entry, if implied { b'i' } else { b'd' }, hasher);
         }
     }
 
-    fn digest_entry(&self, name: &str, index: usize, entry: &Entry, hasher: &mut blake3::Hasher) {
-        let mut text = |tag: u8, text: &str| {
-            hasher.update(&[tag]).update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-        };
-        text(b'n', name);
+    fn digest_entry(
+        &self,
+        name: &str,
+        index: usize,
+        entry: &Entry,
+        directory: u8,
+        hasher: &mut blake3::Hasher,
+    ) {
+        text(b'n', name, hasher);
         match &entry.kind {
-            Kind::Directory => text(b'd', ""),
-            Kind::Fifo => text(b'p', ""),
-            Kind::Symlink { target } => text(b'l', target),
+            Kind::Directory => text(directory, "", hasher),
+            Kind::Fifo => text(b'p', "", hasher),
+            Kind::Symlink { target } => text(b'l', target, hasher),
             Kind::File => {
                 let hash = self.hashes[index].get().expect("hash_files has hashed every selected file");
                 hasher.update(b"f").update(hash.as_bytes());
@@ -108,7 +120,7 @@ impl Snapshot {
     /// The selected files whose hash is not in `known`; notes those that are.
     fn unknown(&self, selection: &Selection, known: &FileHashes) -> Vec<usize> {
         let selected = selection.matches.iter().flat_map(|found| {
-            found.below.clone().chain((!self.matched(found).is_directory()).then_some(found.entry))
+            found.below.iter().copied().chain((!self.matched(found).is_directory()).then_some(found.entry))
         });
         let mut unknown: Vec<usize> = selected
             .filter(|&index| self.entries[index].kind == Kind::File && self.hashes[index].get().is_none())
@@ -164,4 +176,8 @@ impl Snapshot {
         file.finish()?;
         Ok(hasher.finalize())
     }
+}
+
+fn text(tag: u8, text: &str, hasher: &mut blake3::Hasher) {
+    hasher.update(&[tag]).update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
 }

@@ -16,6 +16,8 @@ pub struct Entry {
     pub mode: u32,
     /// Device, inode, size, times.
     pub stat: StatKey,
+    /// Whether it is a file with other names, in the context or elsewhere: those have the same `stat`.
+    pub linked: bool,
 }
 
 impl Entry {

@@ -37,7 +37,7 @@ pub use archway_store::StatKey;
 pub use entry::{Entry, Kind};
 pub use error::{Obstacle, SourceError};
 pub use reader::SourceFile;
-pub use select::{Match, Selection};
+pub use select::{Below, Match, Part, Selection};
 
 use crate::entry::Special;
 

@@ -48,7 +48,7 @@ impl Snapshot {
         }
         keep_parents(&mut entries, ignored_directories);
         let kind = Kind::Directory;
-        entries.push(Entry { path: String::new(), kind, mode: 0o755, stat: stat_key(&stat) });
+        entries.push(Entry { path: String::new(), kind, mode: 0o755, stat: stat_key(&stat), linked: false });
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hashes = entries.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
@@ -255,6 +255,7 @@ fn look(directory: &OwnedFd, name: &CStr, path: &str) -> Result<Looked, Obstacle
     Ok(Looked::Entry(Entry {
         path: path.to_owned(),
         kind,
+        linked: stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         mode: stat.st_mode & 0o7777,
         stat: stat_key(&stat),
     }))

@@ -1,8 +1,11 @@
 //! Which files the sources of a COPY or ADD mean (BuildKit's rules).
 
-use std::ops::Range;
+use std::collections::BTreeSet;
 
-use archway_dockerfile::glob::{Glob, has_wildcards};
+use archway_dockerfile::{
+    glob::{Glob, has_wildcards},
+    keep::{Keep, Kept},
+};
 use rustix::fs::{AtFlags, statat};
 
 use crate::{
@@ -20,6 +23,19 @@ pub struct Selection {
     pub unmatched: Vec<String>,
 }
 
+/// A source of which, where it is a directory, only a part is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// As for [`Snapshot::select`].
+    pub source: String,
+    /// What is taken of it.
+    pub keep: Keep,
+    /// The pattern that `keep` includes, if it does not include everything.
+    pub pattern: Option<String>,
+    /// Whether something must match that pattern.
+    pub required: bool,
+}
+
 /// One thing that a source means. It has a meaning only for the snapshot that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
@@ -27,7 +43,22 @@ pub struct Match {
     /// empty for the context itself.
     pub name: String,
     pub(crate) entry: usize,
-    pub(crate) below: Range<usize>,
+    /// Ascending.
+    pub(crate) below: Vec<usize>,
+    /// Directories among `below` that are there only for something in them.
+    pub(crate) implied: BTreeSet<usize>,
+}
+
+/// An entry of a matched directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Below<'a> {
+    /// The entry.
+    pub entry: &'a Entry,
+    /// Its path, relative to the matched directory.
+    pub path: &'a str,
+    /// Whether it is a directory that is there only for something in it.
+    pub implied: bool,
+    pub(crate) index: usize,
 }
 
 impl Snapshot {
@@ -40,7 +71,29 @@ impl Snapshot {
     pub fn select<S: AsRef<str>>(&self, sources: &[S]) -> Result<Selection, SourceError> {
         let mut selection = Selection::default();
         for source in sources {
-            self.select_source(source.as_ref(), &mut selection)?;
+            self.select_source(source.as_ref(), &Keep::default(), &mut selection)?;
+        }
+        Ok(selection)
+    }
+
+    /// As [`Self::select`]; of each directory that is found only a part.
+    pub fn select_parts(&self, parts: &[Part]) -> Result<Selection, SourceError> {
+        let mut selection = Selection::default();
+        for part in parts {
+            let before = selection.matches.len();
+            self.select_source(&part.source, &part.keep, &mut selection)?;
+            let found = &selection.matches[before..];
+            let took = found
+                .iter()
+                .any(|found| !self.matched(found).is_directory() || found.below.len() > found.implied.len());
+            if took || part.pattern.is_none() || found.is_empty() {
+                continue;
+            }
+            let path = join(self.matched(&found[0]), part.pattern.as_deref().unwrap_or_default());
+            if part.required {
+                return Err(self.missing(&path, path.clone(), None, false));
+            }
+            selection.unmatched.push(path);
         }
         Ok(selection)
     }
@@ -50,25 +103,24 @@ impl Snapshot {
         &self.entries[found.entry]
     }
 
-    /// Everything in a matched directory, by path (bytewise, so parents come first).
-    pub fn matched_below(&self, found: &Match) -> &[Entry] {
-        &self.entries[found.below.clone()]
-    }
-
-    /// The path of an entry of [`Self::matched_below`], relative to the matched directory.
-    pub fn relative<'a>(&self, found: &Match, entry: &'a Entry) -> &'a str {
+    /// Everything that is taken of a matched directory, by path (bytewise, so parents come first).
+    pub fn matched_below<'a>(&'a self, found: &'a Match) -> impl ExactSizeIterator<Item = Below<'a>> {
         let root = &self.matched(found).path;
-        entry.path.strip_prefix(root.as_str()).unwrap_or(&entry.path).trim_start_matches('/')
+        found.below.iter().map(move |index| {
+            let entry = &self.entries[*index];
+            let path = entry.path.strip_prefix(root.as_str()).unwrap_or(&entry.path).trim_start_matches('/');
+            Below { entry, path, implied: found.implied.contains(index), index: *index }
+        })
     }
 
-    fn select_source(&self, source: &str, selection: &mut Selection) -> Result<(), SourceError> {
+    fn select_source(&self, source: &str, keep: &Keep, selection: &mut Selection) -> Result<(), SourceError> {
         let cleaned = clean(source);
         let wild = cleaned.components.iter().position(|component| has_wildcards(component));
         let (plain, wild) = cleaned.components.split_at(wild.unwrap_or(cleaned.components.len()));
         let start = self.follow(source, plain, cleaned.escaped)?;
         if wild.is_empty() {
             let name = plain.last().copied().unwrap_or_default();
-            selection.matches.push(self.matching(name, start)?);
+            selection.matches.push(self.matching(name, start, keep)?);
             return Ok(());
         }
         let found = self.find(source, start, wild)?;
@@ -79,7 +131,7 @@ impl Snapshot {
             let components: Vec<&str> = path.split('/').collect();
             let entry = self.follow(source, &components, false)?;
             let name = components.last().copied().unwrap_or_default();
-            selection.matches.push(self.matching(name, entry)?);
+            selection.matches.push(self.matching(name, entry, keep)?);
         }
         Ok(())
     }
@@ -112,20 +164,40 @@ impl Snapshot {
         }
     }
 
-    fn matching(&self, name: &str, entry: usize) -> Result<Match, SourceError> {
-        let below = if self.entries[entry].is_directory() { self.below(entry) } else { entry..entry };
-        let found = Match { name: name.to_owned(), entry, below };
-        self.refuse_obstacles(&found)?;
+    fn matching(&self, name: &str, entry: usize, keep: &Keep) -> Result<Match, SourceError> {
+        let below = if self.entries[entry].is_directory() { self.below(entry) } else { 0..0 };
+        let mut found =
+            Match { name: name.to_owned(), entry, below: below.collect(), implied: BTreeSet::new() };
+        self.refuse_obstacles(&found, keep)?;
+        if !keep.is_everything() {
+            let chosen =
+                keep.choose(self.matched_below(&found).map(|below| (below.path, below.entry.is_directory())));
+            let (mut taken, mut implied) = (Vec::new(), BTreeSet::new());
+            for (index, kept) in found.below.into_iter().zip(chosen) {
+                match kept {
+                    Kept::No => continue,
+                    Kept::Parent => drop(implied.insert(index)),
+                    Kept::Whole => {}
+                }
+                taken.push(index);
+            }
+            (found.below, found.implied) = (taken, implied);
+        }
         Ok(found)
     }
 
     /// An error if something in the match could not be looked at.
-    fn refuse_obstacles(&self, found: &Match) -> Result<(), SourceError> {
+    fn refuse_obstacles(&self, found: &Match, keep: &Keep) -> Result<(), SourceError> {
         let root = &self.matched(found).path;
         let inside = |path: &str| {
-            path == root
-                || root.is_empty()
-                || path.strip_prefix(root.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            let below = if root.is_empty() { Some(path) } else { path.strip_prefix(root.as_str()) };
+            match below {
+                Some("") => true,
+                Some(below) if root.is_empty() || below.starts_with('/') => {
+                    keep.may_take(below.trim_start_matches('/'))
+                }
+                _ => false,
+            }
         };
         match self.obstacles.iter().find(|(path, _)| inside(path)) {
             Some((path, obstacle)) => {
@@ -162,4 +234,8 @@ impl Snapshot {
         }
         SourceError::SourceMissing { pattern, similar: similar::paths(&self.entries, &path) }
     }
+}
+
+fn join(directory: &Entry, below: &str) -> String {
+    if directory.path.is_empty() { below.to_owned() } else { format!("{}/{below}", directory.path) }
 }

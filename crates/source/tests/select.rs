@@ -3,7 +3,8 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use archway_dockerfile::ignore::IgnorePatterns;
-use archway_source::Snapshot;
+use archway_dockerfile::keep::Keep;
+use archway_source::{Below, Part, Snapshot};
 
 const FILES: [&str; 10] = [
     "main.go",
@@ -50,8 +51,7 @@ fn show(snapshot: &Snapshot, sources: &[&str]) -> String {
         let entry = snapshot.matched(found);
         let mut text = format!("{}={}", found.name, entry.path);
         if entry.is_directory() {
-            let below: Vec<&str> =
-                snapshot.matched_below(found).iter().map(|entry| snapshot.relative(found, entry)).collect();
+            let below: Vec<&str> = snapshot.matched_below(found).map(|below| below.path).collect();
             text += &format!("/[{}]", below.join(" "));
         }
         text
@@ -148,12 +148,52 @@ fn any_text_selects_something_or_is_refused() {
         if let Ok(selection) = snapshot.select(&[&source]) {
             for found in &selection.matches {
                 let root = &snapshot.matched(found).path;
-                for entry in snapshot.matched_below(found) {
-                    let relative = snapshot.relative(found, entry);
+                for Below { entry, path: relative, .. } in snapshot.matched_below(found) {
                     let joined = format!("{root}/{relative}");
                     proptest::prop_assert_eq!(joined.trim_start_matches('/'), entry.path.as_str());
                 }
             }
         }
     });
+}
+
+#[test]
+fn parts_of_directories_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshot = context(directory.path());
+    let keep = |include: Option<&str>, exclude: &[&str]| Keep::new(include, exclude).unwrap();
+    let show = |source: &str, keep: Keep| {
+        let selection = snapshot.select_parts(&[part(source, keep)]).unwrap();
+        let found = &selection.matches[0];
+        let below = snapshot.matched_below(found);
+        let shown =
+            below.map(|below| if below.implied { format!("({})", below.path) } else { below.path.into() });
+        shown.collect::<Vec<String>>().join(" ")
+    };
+    assert_eq!(show("src", keep(None, &["*.txt", "up"])), "deep deep/c.txt");
+    assert_eq!(show("src", keep(None, &["**", "!deep/c.txt"])), "(deep) deep/c.txt");
+    assert_eq!(show(".", keep(Some("src/deep"), &[])), "(src) src/deep src/deep/c.txt");
+    assert_eq!(show("src", keep(Some("**/c.txt"), &[])), "(deep) deep/c.txt");
+    // A file that is named is copied whatever is left out of directories.
+    let selection = snapshot.select_parts(&[part("README.md", keep(None, &["*.md"]))]).unwrap();
+    assert_eq!(selection.matches.len(), 1);
+}
+
+fn part(source: &str, keep: Keep) -> Part {
+    Part { source: source.to_owned(), keep, pattern: None, required: false }
+}
+
+#[test]
+fn a_part_that_must_be_there_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshot = context(directory.path());
+    let select = |source: &str, pattern: &str, required: bool| {
+        let keep = Keep::new::<&str>(Some(pattern), &[]).unwrap();
+        let pattern = Some(pattern.to_owned());
+        snapshot.select_parts(&[Part { source: source.to_owned(), keep, pattern, required }])
+    };
+    let error = select("src", "deep/d.txt", true).unwrap_err();
+    assert_eq!(error.to_string(), "`src/deep/d.txt` is not in the build context");
+    assert_eq!(select("src", "*.md", false).unwrap().unmatched, ["src/*.md"]);
+    assert!(select("src", "deep/c.txt", true).unwrap().unmatched.is_empty());
 }

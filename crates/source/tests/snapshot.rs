@@ -326,3 +326,18 @@ fn select_unreadable() {
     assert!(fixture.digest_of(&fixture.scan("closed\nsecret"), &["."]).is_ok());
     fs::set_permissions(fixture.path("closed"), fs::Permissions::from_mode(0o755)).unwrap();
 }
+
+#[test]
+fn names_of_one_file_are_part_of_the_content() {
+    let fixture = Fixture::new(&["d/a", "d/b", "e/a"]);
+    let two_files = fixture.digest(&["d"]);
+    fs::remove_file(fixture.path("d/b")).unwrap();
+    fs::hard_link(fixture.path("d/a"), fixture.path("d/b")).unwrap();
+    let snapshot = fixture.scan("");
+    assert!(snapshot.entry("d/a").unwrap().linked && !snapshot.entry("e/a").unwrap().linked);
+    assert_ne!(fixture.digest(&["d"]), two_files);
+    // Names that are not copied do not matter.
+    let alone = fixture.digest(&["e"]);
+    fs::hard_link(fixture.path("e/a"), fixture.path("elsewhere")).unwrap();
+    assert_eq!(fixture.digest(&["e"]), alone);
+}

@@ -85,7 +85,7 @@ refused! {
     failing_run: "FROM BASE\nRUN for n in $(seq 25); do echo line $n; done; exit 42\n", ["--platform", "linux/arm64"];
     failing_run_of_an_unknown_program: "FROM BASE\nRUN nosuchprogram\n", [];
     missing_source: "FROM BASE\nCOPY ap.txt /\n", [];
-    source_above_the_context: "FROM BASE\nCOPY ../app.txt /\n", [];
+    source_above_the_context: "FROM BASE\nCOPY ../ap.txt /\n", [];
     source_linked_out_of_the_context: "FROM BASE\nCOPY outside /\n", [];
     source_below_a_link_out_of_the_context: "FROM BASE\nCOPY sub/above/x /\n", [];
     missing_source_in_a_stage: "FROM BASE AS build\nFROM BASE\nCOPY --from=build /x /\n", [];

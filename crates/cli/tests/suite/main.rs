@@ -9,6 +9,7 @@
 //! | the others | one theme each |
 
 mod build_push;
+mod copy_flags;
 mod determinism;
 mod docker;
 mod errors;

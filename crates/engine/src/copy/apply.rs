@@ -1,4 +1,4 @@
-//! Writes a placement into a delta directory.
+//! Writes what a placement says into a delta directory.
 //!
 //! Parents are opened beneath the delta without following symlinks: one item may have brought a
 //! symlink where another has a directory.
@@ -15,6 +15,8 @@ use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
+
+use archway_graph::FileMode;
 
 use super::{
     entry::{Entry, EntryKind, Mtime, SourceItem},
@@ -33,12 +35,25 @@ pub(crate) struct Owner {
 }
 
 /// What COPY's flags say about every copied file.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Attributes {
     /// `--chown`; `None` keeps the source's.
     pub(crate) owner: Option<Owner>,
     /// `--chmod`; `None` keeps the source's.
-    pub(crate) mode: Option<u32>,
+    pub(crate) mode: Option<FileMode>,
+}
+
+impl Attributes {
+    /// Of a directory that has to be made for what is copied. A number is its mode too, without the bits
+    /// that are no permissions; changes have nothing to change.
+    fn parent(&self) -> Directory {
+        let mode = match &self.mode {
+            Some(FileMode::Exactly(mode)) => mode & 0o777,
+            Some(FileMode::Changes(_)) | None => NEW_DIRECTORY_MODE,
+        };
+        let owner = self.owner.unwrap_or_default();
+        Directory { mode, uid: owner.uid, gid: owner.gid }
+    }
 }
 
 /// Makes the directories of a placement, which are all a WORKDIR needs. They have no time of their own:
@@ -62,31 +77,8 @@ pub(crate) fn attributes(
     writer.finish()
 }
 
-/// Copies `items` to where `placement` puts them.
-pub(crate) fn items(
-    delta: &Path,
-    placement: &Placement,
-    items: &[SourceItem],
-    attributes: Attributes,
-) -> Result<(), StepError> {
-    // Directories that only hold what is copied were changed when the newest of it arrived: a time
-    // that does not depend on this machine's clock, nor on the base.
-    let newest = items.iter().filter_map(|item| item.entries.first()).map(|entry| entry.mtime).max();
-    let owner = attributes.owner.unwrap_or_default();
-    let mode = attributes.mode.unwrap_or(NEW_DIRECTORY_MODE);
-    let mut writer = Writer::open(delta)?;
-    writer.place(
-        placement,
-        Directory { mode, uid: owner.uid, gid: owner.gid },
-        newest.unwrap_or_default(),
-    )?;
-    for (item, target) in items.iter().zip(&placement.targets) {
-        writer.item(item, target, placement, attributes)?;
-    }
-    writer.finish()
-}
-
-struct Writer {
+/// Writes what is copied into a delta, one item after the other.
+pub(crate) struct Writer {
     root: OwnedFd,
     /// The directory opened last: entries come sorted, so the next one is likely in it, too.
     parent: Option<(String, OwnedFd)>,
@@ -97,28 +89,43 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(delta: &Path) -> Result<Self, StepError> {
+    pub(crate) fn open(delta: &Path) -> Result<Self, StepError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(delta, flags, Mode::empty()).map_err(io_error(delta))?;
         Ok(Self { root, parent: None, links: HashMap::new(), directory_times: BTreeMap::new() })
     }
 
+    /// Makes the directories that `items` go into.
+    pub(crate) fn parents(
+        &mut self,
+        placement: &Placement,
+        items: &[SourceItem],
+        attributes: &Attributes,
+    ) -> Result<(), StepError> {
+        // Directories that only hold what is copied were changed when the newest of it arrived: a time
+        // that does not depend on this machine's clock, nor on the base.
+        let newest = items.iter().filter_map(|item| item.entries.first()).map(|entry| entry.mtime).max();
+        self.place(placement, attributes.parent(), newest.unwrap_or_default())
+    }
+
     fn place(&mut self, placement: &Placement, created: Directory, mtime: Mtime) -> Result<(), StepError> {
-        let existing = placement.existing.iter().map(|(path, directory)| (path, *directory));
+        let known = placement.existing.iter().chain(&placement.implied);
+        let known = known.map(|(path, directory)| (path, *directory));
         let created = placement.created.iter().map(|path| (path, created));
         // Parents sort before their children.
-        for (path, attributes) in existing.chain(created).collect::<BTreeMap<_, _>>() {
+        for (path, attributes) in known.chain(created).collect::<BTreeMap<_, _>>() {
             self.directory(path, attributes, mtime)?;
         }
         Ok(())
     }
 
-    fn item(
+    /// Copies `item` to `target`, whose parents are there.
+    pub(crate) fn item(
         &mut self,
         item: &SourceItem,
         target: &str,
         placement: &Placement,
-        attributes: Attributes,
+        attributes: &Attributes,
     ) -> Result<(), StepError> {
         self.links.clear();
         for entry in &item.entries {
@@ -131,6 +138,9 @@ impl Writer {
             if kept && entry.kind == EntryKind::Directory {
                 continue;
             }
+            if entry.implied && (placement.implied.contains_key(&path) || self.is_made(&path, entry)?) {
+                continue;
+            }
             self.entry(item, entry, &path, attributes).map_err(|error| match error {
                 EntryError::Step(error) => error,
                 EntryError::Io(errno) => io_error(&path)(errno),
@@ -139,16 +149,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether an earlier item brought this directory, which then only takes the mode of `entry`.
+    fn is_made(&mut self, path: &str, entry: &Entry) -> Result<bool, StepError> {
+        if !self.directory_times.contains_key(path) {
+            return Ok(false);
+        }
+        let (parent, name) = self.at(path).map_err(io_error(path))?;
+        let mode = Mode::from_raw_mode(entry.mode);
+        rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).map_err(io_error(path))?;
+        Ok(true)
+    }
+
     fn entry(
         &mut self,
         item: &SourceItem,
         entry: &Entry,
         path: &str,
-        attributes: Attributes,
+        attributes: &Attributes,
     ) -> Result<(), EntryError> {
         let owner = attributes.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
-        let mode = attributes.mode.unwrap_or(entry.mode);
-        if entry.kind == EntryKind::Directory {
+        let is_directory = entry.kind == EntryKind::Directory;
+        let mode = attributes.mode.as_ref().map_or(entry.mode, |mode| mode.apply(entry.mode, is_directory));
+        if is_directory {
             let directory = Directory { mode, uid: owner.uid, gid: owner.gid };
             self.directory(path, directory, entry.mtime)?;
             return set_xattrs_at(self.at(path)?, entry);
@@ -222,7 +244,8 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), StepError> {
+    /// Gives the directories their times.
+    pub(crate) fn finish(self) -> Result<(), StepError> {
         for (path, mtime) in self.directory_times.iter().rev() {
             let directory = open_directory(self.root.as_fd(), path).map_err(io_error(path))?;
             let opened = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory));

@@ -3,10 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use archway_report::{Event, Events};
-use archway_source::{Kind, Snapshot, SourceFile};
+use archway_source::{Kind, Part, Snapshot, SourceFile};
 use archway_store::Store;
 
-use super::entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem};
+use super::{
+    entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem},
+    pick::Pick,
+};
 use crate::{
     StepError,
     key::{self, Key},
@@ -16,11 +19,11 @@ use crate::{
 /// nothing is allowed, but seldom meant: the user is told.
 pub(crate) fn content(
     snapshot: &Snapshot,
-    patterns: &[String],
+    picks: Vec<Pick>,
     store: &Store,
     events: &Events,
 ) -> Result<Key, StepError> {
-    let selection = snapshot.select(patterns)?;
+    let selection = snapshot.select_parts(&parts(picks))?;
     for pattern in &selection.unmatched {
         let message = format!("`{pattern}` matches nothing in the build context");
         events.send(Event::Warning { message });
@@ -30,17 +33,23 @@ pub(crate) fn content(
 }
 
 /// The selected files. They belong to root, whoever owns them here.
-pub(crate) fn select(snapshot: &Arc<Snapshot>, patterns: &[String]) -> Result<Vec<SourceItem>, StepError> {
-    let selection = snapshot.select(patterns)?;
+pub(crate) fn select(snapshot: &Arc<Snapshot>, picks: Vec<Pick>) -> Result<Vec<SourceItem>, StepError> {
+    let selection = snapshot.select_parts(&parts(picks))?;
     let items = selection.matches.iter().map(|found| {
         let root = snapshot.matched(found);
-        let below = snapshot.matched_below(found).iter();
-        let below = below.map(|entry| describe(snapshot.relative(found, entry).to_owned(), entry));
+        let below = snapshot.matched_below(found);
+        let below = below
+            .map(|below| Entry { implied: below.implied, ..describe(below.path.to_owned(), below.entry) });
         let entries = [describe(String::new(), root)].into_iter().chain(below).collect();
         let files = Files { snapshot: snapshot.clone(), root: root.path.clone() };
         SourceItem { name: found.name.clone(), entries, open: Box::new(files) }
     });
     Ok(items.collect())
+}
+
+fn parts(picks: Vec<Pick>) -> Vec<Part> {
+    let part = |Pick { path, keep, pattern, required }| Part { source: path, keep, pattern, required };
+    picks.into_iter().map(part).collect()
 }
 
 fn describe(path: String, entry: &archway_source::Entry) -> Entry {
@@ -59,7 +68,8 @@ fn describe(path: String, entry: &archway_source::Entry) -> Entry {
         gid: 0,
         mtime: Mtime::from_nanoseconds(entry.stat.mtime_ns),
         xattrs: Vec::new(),
-        hard_link: None,
+        hard_link: entry.linked.then_some((entry.stat.dev, entry.stat.ino)),
+        implied: false,
     }
 }
 

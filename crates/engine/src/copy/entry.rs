@@ -53,6 +53,9 @@ pub(crate) struct Entry {
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
     /// Identity of a file that has several names.
     pub(crate) hard_link: Option<(u64, u64)>,
+    /// Whether it is a directory that is copied only for something in it. One that is there already keeps
+    /// all but its mode.
+    pub(crate) implied: bool,
 }
 
 /// A file that is being read. What was read counts only once [`Reading::finish`] has succeeded.
@@ -76,6 +79,12 @@ pub(crate) struct SourceItem {
     pub(crate) entries: Vec<Entry>,
     /// Reads the files.
     pub(crate) open: Box<dyn Open>,
+}
+
+impl SourceItem {
+    pub(crate) fn is_directory(&self) -> bool {
+        self.entries.first().is_some_and(|root| root.kind == EntryKind::Directory)
+    }
 }
 
 /// Opens the files of an item.

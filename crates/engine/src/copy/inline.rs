@@ -22,6 +22,7 @@ pub(crate) fn item(file: &InlineFile) -> SourceItem {
         mtime: Mtime::default(),
         xattrs: Vec::new(),
         hard_link: None,
+        implied: false,
     };
     SourceItem { name: file.name.clone(), entries: vec![entry], open: Box::new(Text(file.clone())) }
 }

@@ -2,25 +2,28 @@
 //!
 //! What is copied is hashed first; the content's key and the base's identity find the result in the
 //! cache. On a miss the base is asked where things go ([`placement`]), which gives a second key that
-//! no longer mentions the base: platforms whose bases agree share the delta, and with it the layer.
+//! no longer mentions the base: platforms whose bases agree share the delta, and with it the layer. With
+//! `--link` the base is not asked at all.
 
 use std::{os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
 
 use archway_graph::{CopyOp, CopySource, NodeId};
 use archway_layer::extract::{self, ExtractOptions, Ownership};
+use archway_report::Event;
 use archway_store::CacheRecord;
 use jiff::Timestamp;
 
 use self::{
-    apply::{Attributes, Owner},
+    apply::{Attributes, Owner, Writer},
     entry::{EntryKind, SourceItem},
-    placement::Item,
+    placement::{Item, Placement, SubDirectory},
 };
 use crate::{
     StepError, image,
     key::{self, Key},
     rootfs::RootFs,
     step::{Delta, Step, StepFailure},
+    tree::{self, Tree},
     view::View,
 };
 
@@ -28,6 +31,7 @@ pub(crate) mod apply;
 mod context;
 pub(crate) mod entry;
 mod inline;
+mod pick;
 pub(crate) mod placement;
 mod stage;
 
@@ -42,43 +46,44 @@ impl Step<'_> {
         let base = &self.input(op.base).rootfs;
         let mut groups = Vec::with_capacity(op.sources.len());
         for source in &op.sources {
-            groups.push(Group { source, content: self.content(source).await? });
+            groups.push(Group { source, content: self.content(op, source).await? });
         }
         let content = key::contents(&groups.iter().map(|group| group.content).collect::<Vec<_>>());
-        let key = key::copy(base.identity, op, content);
+        let identity = if op.link { key::scratch(self.build.engine.ownership) } else { base.identity };
+        let key = key::copy(identity, op, content);
         if let Some(delta) = self.cached(key)? {
             return Ok(delta);
         }
-        // A download needs no permit.
-        base.materialize(&self.build.engine.store).await?;
+        if !op.link {
+            // A download needs no permit.
+            base.materialize(&self.build.engine.store).await?;
+        }
         let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         let owner = match &op.chown {
-            Some(text) => {
-                let (uid, gid) = base.file_owner(&self.build.engine.store, text).await?;
-                Some(self.owner(uid, gid))
-            }
+            Some(text) => Some(self.file_owner(base, text).await?),
             None => None,
         };
         let mut items = Vec::new();
         for group in &groups {
-            items.extend(self.items(group.source).await?);
+            items.extend(self.items(op, group.source).await?);
         }
-        let copied = Copied { key, content, owner, items };
+        let attributes = Attributes { owner, mode: op.chmod.clone() };
+        let copied = Copied { key, content, attributes, items };
         Ok(self.write(op, base, copied).await?)
     }
 
     /// The content of a group; read from a stage only if nobody did before.
-    async fn content(&self, source: &CopySource) -> Result<Key, StepError> {
+    async fn content(&self, op: &CopyOp, source: &CopySource) -> Result<Key, StepError> {
         match source {
             CopySource::Context { paths } => {
                 let (snapshot, store) = (self.context(), self.build.engine.store.clone());
-                let (paths, events) = (paths.clone(), self.build.job.events.clone());
-                blocking(move || context::content(&snapshot, &paths, &store, &events)).await
+                let (picks, events) = (pick::picks(op, paths), self.build.job.events.clone());
+                blocking(move || context::content(&snapshot, picks, &store, &events)).await
             }
             CopySource::Inline { files } => Ok(key::content(files)),
             CopySource::Node { node, paths } => {
                 let store = self.build.engine.store.clone();
-                let selection = key::selection(self.input(*node).rootfs.identity, paths);
+                let selection = key::selection(self.input(*node).rootfs.identity, op, paths);
                 let known = || -> Result<Option<Key>, StepError> {
                     let fact = store.cache().get(&selection.into())?;
                     Ok(fact.and_then(|fact| fact.metadata.parse().ok()))
@@ -91,7 +96,7 @@ impl Step<'_> {
                 if let Some(known) = known()? {
                     return Ok(known);
                 }
-                let items = self.items(source).await?;
+                let items = self.items(op, source).await?;
                 let content = blocking(move || stage::content(&items)).await?;
                 let created = Timestamp::now();
                 let fact = CacheRecord { snapshot: None, created, metadata: content.to_string() };
@@ -102,17 +107,17 @@ impl Step<'_> {
     }
 
     /// The files of a group.
-    async fn items(&self, source: &CopySource) -> Result<Vec<SourceItem>, StepError> {
+    async fn items(&self, op: &CopyOp, source: &CopySource) -> Result<Vec<SourceItem>, StepError> {
         match source {
             CopySource::Context { paths } => {
-                let (snapshot, paths) = (self.context(), paths.clone());
-                blocking(move || context::select(&snapshot, &paths)).await
+                let (snapshot, picks) = (self.context(), pick::picks(op, paths));
+                blocking(move || context::select(&snapshot, picks)).await
             }
             CopySource::Inline { files } => Ok(files.iter().map(inline::item).collect()),
             CopySource::Node { node, paths } => {
                 let view = Arc::new(self.input(*node).rootfs.view(&self.build.engine.store).await?);
-                let (paths, from) = (paths.clone(), self.describe(*node));
-                blocking(move || stage::select(&view, &paths, &from)).await
+                let (picks, from) = (pick::picks(op, paths), self.describe(*node));
+                blocking(move || stage::select(&view, &picks, &from)).await
             }
         }
     }
@@ -133,22 +138,27 @@ impl Step<'_> {
     }
 
     async fn write(&self, op: &CopyOp, base: &RootFs, copied: Copied) -> Result<Delta, StepError> {
-        let Copied { key, content, owner, items } = copied;
+        let Copied { key, content, attributes, items } = copied;
         let store = &self.build.engine.store;
-        let lowers = base.materialize(store).await?;
-        let view = base.view(store).await?;
+        let (lowers, view) = match op.link {
+            true => (Vec::new(), None),
+            false => (base.materialize(store).await?, Some(base.view(store).await?)),
+        };
         self.begin();
-        let (destination, unpacks, chmod) = (op.destination.clone(), op.unpack, op.chmod);
+        let (destination, unpacks) = (op.destination.clone(), op.unpack);
         let (sources, placement) = blocking(move || {
             let sources = Sources::of(items, unpacks)?;
-            let placement = placement::place(&view, &destination, &described(&sources.items))?;
+            let base: &dyn Tree = view.as_ref().map_or(&tree::Empty, |view| view);
+            let placement = placement::place(base, &destination, &sources.described())?;
             Ok((sources, placement))
         })
         .await?;
+        self.tell_replaced(&sources, &placement);
         // Unpacking follows the base's own symlinks, so its result belongs to this base only.
-        let delta_key = match sources.archives.is_empty() {
-            true => key::copy_delta(&placement, owner.map(|owner| (owner.uid, owner.gid)), chmod, content),
-            false => key,
+        let owner = attributes.owner.map(|owner| (owner.uid, owner.gid));
+        let delta_key = match sources.has_archives() {
+            false => key::copy_delta(&placement, owner, attributes.mode.as_ref(), content),
+            true => key,
         };
         // Other platforms may be about to make the same delta: one of them does.
         let _lock = image::lock(store, delta_key.to_string()).await?;
@@ -159,14 +169,17 @@ impl Step<'_> {
                 let (store, destination) = (store.clone(), op.destination.clone());
                 blocking(move || {
                     let pending = store.snapshots().begin()?;
-                    let attributes = Attributes { owner, mode: chmod };
-                    apply::items(pending.delta(), &placement, &sources.items, attributes)?;
-                    if !sources.archives.is_empty() {
-                        let root = View::open_writable(&lowers, pending.delta(), pending.work())?;
-                        for archive in &sources.archives {
-                            unpack(archive, &root, &destination, owner, kept)?;
+                    let mut writer = Writer::open(pending.delta())?;
+                    writer.parents(&placement, &sources.items, &attributes)?;
+                    for (index, item) in sources.items.iter().enumerate() {
+                        if sources.archives[index] {
+                            let root = View::open_writable(&lowers, pending.delta(), pending.work())?;
+                            unpack(item, &root, &destination, attributes.owner, kept)?;
+                        } else {
+                            writer.item(item, &placement.targets[index], &placement, &attributes)?;
                         }
                     }
+                    writer.finish()?;
                     let delta = Delta::made(delta_key);
                     store.snapshots().commit(pending, &delta.key)?;
                     Ok(delta)
@@ -178,51 +191,80 @@ impl Step<'_> {
         self.remember(key, &delta)?;
         Ok(delta)
     }
+
+    /// Tells that files were copied to one name, of which only the last is left.
+    fn tell_replaced(&self, sources: &Sources, placement: &Placement) {
+        let files = sources.items.iter().zip(&placement.targets).filter(|(item, _)| !item.is_directory());
+        let names: Vec<(&str, &String)> = files.map(|(item, target)| (item.name.as_str(), target)).collect();
+        for pair in names.windows(2) {
+            let [(first, target), (second, same)] = pair else { continue };
+            if target == same && first != second {
+                let message = format!(
+                    "`{first}` and `{second}` were both copied to the file `{target}`, and the second is what is \
+                     left; end the destination with `/` to copy into a directory"
+                );
+                self.build.job.events.send(Event::Warning { message });
+            }
+        }
+    }
 }
 
 /// What a COPY writes, once it is known that it has to.
 struct Copied {
     key: Key,
     content: Key,
-    owner: Option<Owner>,
+    attributes: Attributes,
     items: Vec<SourceItem>,
 }
 
-fn described(items: &[SourceItem]) -> Vec<Item<'_>> {
-    items.iter().map(describe).collect()
-}
-
-fn describe(item: &SourceItem) -> Item<'_> {
-    let is_directory = item.entries.first().is_some_and(|entry| entry.kind == EntryKind::Directory);
-    let (mut directories, mut files) = (Vec::new(), Vec::new());
-    for entry in item.entries.iter().skip(1) {
-        let list = if entry.kind == EntryKind::Directory { &mut directories } else { &mut files };
-        list.push(entry.path.as_str());
-    }
-    Item { name: &item.name, directories: is_directory.then_some(directories), files }
-}
-
-/// What is unpacked, and what is copied as it is.
+/// What is copied, in order.
 struct Sources {
-    archives: Vec<SourceItem>,
     items: Vec<SourceItem>,
+    /// Which of them are unpacked.
+    archives: Vec<bool>,
 }
 
 impl Sources {
     /// Finds the archives if they are to be unpacked.
     fn of(items: Vec<SourceItem>, unpack: bool) -> Result<Self, StepError> {
-        let mut sources = Self { archives: Vec::new(), items: Vec::new() };
-        for item in items {
-            let archive = match item.entries.as_slice() {
+        let mut archives = Vec::with_capacity(items.len());
+        for item in &items {
+            archives.push(match item.entries.as_slice() {
                 [entry] if unpack && matches!(entry.kind, EntryKind::File { .. }) => {
                     extract::is_archive(item.open.open(entry)?)
                 }
                 _ => false,
-            };
-            if archive { sources.archives.push(item) } else { sources.items.push(item) }
+            });
         }
-        Ok(sources)
+        Ok(Self { items, archives })
     }
+
+    fn has_archives(&self) -> bool {
+        self.archives.contains(&true)
+    }
+
+    fn described(&self) -> Vec<Item<'_>> {
+        let items = self.items.iter().zip(&self.archives);
+        items
+            .map(|(item, is_archive)| match is_archive {
+                true => Item { name: &item.name, directories: Some(Vec::new()), files: Vec::new() },
+                false => describe(item),
+            })
+            .collect()
+    }
+}
+
+fn describe(item: &SourceItem) -> Item<'_> {
+    let (mut directories, mut files) = (Vec::new(), Vec::new());
+    for entry in item.entries.iter().skip(1) {
+        let path = entry.path.as_str();
+        if entry.kind == EntryKind::Directory {
+            directories.push(SubDirectory { path, implied: entry.implied.then_some(entry.mode) });
+        } else {
+            files.push(path);
+        }
+    }
+    Item { name: &item.name, directories: item.is_directory().then_some(directories), files }
 }
 
 fn unpack(

@@ -28,10 +28,20 @@ pub(crate) struct Directory {
 pub(crate) struct Item<'a> {
     /// Its last path component; empty for the root of a source.
     pub(crate) name: &'a str,
-    /// The directories in it (itself not included), relative, parents first; `None` if it is no directory.
-    pub(crate) directories: Option<Vec<&'a str>>,
+    /// The directories in it (itself not included), parents first; `None` if it is no directory. Of an
+    /// archive that is unpacked there are none.
+    pub(crate) directories: Option<Vec<SubDirectory<'a>>>,
     /// The other entries in it, relative.
     pub(crate) files: Vec<&'a str>,
+}
+
+/// A directory in a copied directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubDirectory<'a> {
+    /// Relative path.
+    pub(crate) path: &'a str,
+    /// Its mode, if it is copied only for something in it.
+    pub(crate) implied: Option<u32>,
 }
 
 /// Where things go.
@@ -43,6 +53,10 @@ pub(crate) struct Placement {
     pub(crate) existing: BTreeMap<String, Directory>,
     /// Directories to make above the targets, outermost first.
     pub(crate) created: Vec<String>,
+    /// The base's own directories that are copied only for something in them: they get the mode of the
+    /// source and keep their owner.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) implied: BTreeMap<String, Directory>,
     /// For each item: the path of the file, or of the directory that receives its content.
     pub(crate) targets: Vec<String>,
 }
@@ -68,9 +82,9 @@ pub enum PlacementError {
 
 /// Decides where `items` go under `destination` (absolute; a trailing `/` says "a directory").
 ///
-/// The rules are those of COPY: the content of a directory goes into the destination; a file goes
-/// into the destination if that is a directory, is written with a trailing slash, or if there are
-/// several items; else it becomes the destination.
+/// The items are copied one after the other. The content of a directory goes into the destination; a
+/// file goes into the destination if that is a directory by then, or is written with a trailing slash;
+/// else it becomes the destination, and the next file replaces it.
 pub(crate) fn place(
     base: &dyn Tree,
     destination: &str,
@@ -78,14 +92,21 @@ pub(crate) fn place(
 ) -> Result<Placement, PlacementError> {
     let failed = |source| PlacementError::Lookup { path: destination.to_owned(), source };
     let resolved = tree::resolve(base, destination).map_err(failed)?;
-    let into_directory =
-        destination.ends_with('/') || items.len() > 1 || is_directory(resolved.found.as_ref());
+    let mut is_directory = destination.ends_with('/') || is_directory(resolved.found.as_ref());
+    let mut is_copied_file = false;
 
     let mut placement = Placement::default();
     for item in items {
-        let target = if item.directories.is_none() && into_directory {
+        let target = if item.directories.is_some() {
+            if is_copied_file {
+                return Err(PlacementError::NotADirectory(resolved.path));
+            }
+            is_directory = true;
+            resolved.path.clone()
+        } else if is_directory {
             tree::join(&resolved.path, item.name)
         } else {
+            is_copied_file = true;
             resolved.path.clone()
         };
         placement.claim(base, &target, item)?;
@@ -110,11 +131,15 @@ impl Placement {
         let parent =
             |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
         let mut merged = BTreeSet::from([String::new()]);
-        for directory in directories {
-            if merged.contains(&parent(directory))
-                && lookup_directory(base, &tree::join(target, directory))?.is_some()
+        for SubDirectory { path, implied } in directories {
+            let full = tree::join(target, path);
+            if merged.contains(&parent(path))
+                && let Some(found) = lookup_directory(base, &full)?
             {
-                merged.insert((*directory).to_owned());
+                merged.insert((*path).to_owned());
+                if let Some(mode) = *implied {
+                    self.implied.insert(full, Directory { mode, ..found });
+                }
             }
         }
         for file in item.files.iter().filter(|file| merged.contains(&parent(file))) {
@@ -168,7 +193,12 @@ mod tests {
     }
 
     fn directory<'a>(directories: &[&'a str], files: &[&'a str]) -> Item<'a> {
-        Item { name: "src", directories: Some(directories.to_vec()), files: files.to_vec() }
+        let whole = |path: &&'a str| SubDirectory { path, implied: None };
+        Item {
+            name: "src",
+            directories: Some(directories.iter().map(whole).collect()),
+            files: files.to_vec(),
+        }
     }
 
     fn show(placement: &Placement) -> String {
@@ -183,8 +213,15 @@ mod tests {
 
     #[test]
     fn destinations_follow_the_rules_of_copy() {
-        let base =
-            MapTree::new(&["d:/usr", "d:/usr/bin", "l:/bin=usr/bin", "d:/app", "f:/app/old", "f:/file"]);
+        let base = MapTree::new(&[
+            "d:/usr",
+            "d:/usr/bin",
+            "l:/bin=usr/bin",
+            "d:/app",
+            "f:/app/old",
+            "f:/file",
+            "l:/link=nowhere/x",
+        ]);
         let cases: &[(&str, &[Item<'_>], &str)] = &[
             ("/new", &[file("a")], "/new | + | ="),
             ("/new/", &[file("a")], "/new/a | +/new | ="),
@@ -192,6 +229,10 @@ mod tests {
             ("/app", &[file("a")], "/app/a | + | =/app"),
             ("/app/old", &[file("a")], "/app/old | + | =/app"),
             ("/bin", &[file("a"), file("b")], "/usr/bin/a /usr/bin/b | + | =/usr =/usr/bin"),
+            ("/new", &[file("a"), file("b")], "/new /new | + | ="),
+            ("/new", &[directory(&[], &["x"]), file("b")], "/new /new/b | +/new | ="),
+            ("/file", &[file("a"), file("b")], "/file /file | + | ="),
+            ("/link", &[file("a")], "/nowhere/x | +/nowhere | ="),
             ("/bin/tool", &[file("a")], "/usr/bin/tool | + | =/usr =/usr/bin"),
             ("/app", &[directory(&["sub"], &["sub/f"])], "/app | + | =/app"),
             ("/", &[directory(&["usr", "usr/bin", "opt"], &["usr/bin/f"])], "/ | + | ="),
@@ -219,9 +260,34 @@ mod tests {
             Err(PlacementError::NotADirectory(path)) if path == "/app/sub"
         ));
         assert!(matches!(
+            place(&base, "/new", &[file("a"), directory(&[], &["x"])]),
+            Err(PlacementError::NotADirectory(path)) if path == "/new"
+        ));
+        assert!(matches!(
             place(&base, "/app", &[directory(&[], &["dir"])]),
             Err(PlacementError::IsADirectory(path)) if path == "/app/dir"
         ));
+    }
+
+    #[test]
+    fn a_directory_on_the_way_keeps_its_owner() {
+        let mut base = MapTree::new(&["d:/app", "d:/app/etc"]);
+        base.0.get_mut("/app/etc").unwrap().uid = 7;
+        let implied = |path| SubDirectory { path, implied: Some(0o700) };
+        let item = Item {
+            name: "src",
+            directories: Some(vec![implied("etc"), implied("new")]),
+            files: vec!["etc/x", "new/y"],
+        };
+        let placement = place(&base, "/app/", &[item]).unwrap();
+        let etc = Directory { mode: 0o700, uid: 7, gid: 0 };
+        assert_eq!(placement.implied, BTreeMap::from([("/app/etc".to_owned(), etc)]));
+    }
+
+    #[test]
+    fn on_an_empty_file_system_everything_is_new() {
+        let placement = place(&tree::Empty, "/usr/bin/", &[file("a")]).unwrap();
+        assert_eq!(show(&placement), "/usr/bin/a | +/usr +/usr/bin | =");
     }
 
     #[test]

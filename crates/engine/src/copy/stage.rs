@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use archway_dockerfile::glob::{Glob, has_wildcards};
+use archway_dockerfile::{
+    glob::{Glob, has_wildcards},
+    keep::{Keep, Kept},
+};
 use archway_layer::is_image_xattr;
 use rustix::{
     fs::{Dir, FileType, Stat},
@@ -16,7 +19,10 @@ use rustix::{
 };
 use serde::Serialize;
 
-use super::entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem};
+use super::{
+    entry::{Entry, EntryKind, Mtime, Open, Reading, SourceItem},
+    pick::{self, Pick},
+};
 use crate::{
     StepError,
     key::{self, Key},
@@ -27,24 +33,44 @@ use crate::{
 /// Deeper directories are refused: a hostile base image could make them endless.
 const MAX_DEPTH: usize = 1000;
 
-/// Everything `patterns` select in `view`, in order. `from` names the view in errors. A wildcard may
+/// Everything `picks` select in `view`, in order. `from` names the view in errors. A wildcard may
 /// match nothing.
-pub(crate) fn select(
-    view: &Arc<View>,
-    patterns: &[String],
-    from: &str,
-) -> Result<Vec<SourceItem>, StepError> {
+pub(crate) fn select(view: &Arc<View>, picks: &[Pick], from: &str) -> Result<Vec<SourceItem>, StepError> {
     let mut items = Vec::new();
-    for pattern in patterns {
-        let matched = expand(view, pattern).map_err(StepError::io(pattern))?;
-        if matched.is_empty() && !has_wildcards(pattern) {
-            return Err(StepError::MissingInRootFs { pattern: pattern.clone(), from: from.to_owned() });
+    for pick in picks {
+        let missing = |pattern: String| StepError::MissingInRootFs { pattern, from: from.to_owned() };
+        let matched = expand(view, &pick.path).map_err(StepError::io(&pick.path))?;
+        if matched.is_empty() && !has_wildcards(&pick.path) {
+            return Err(missing(pick.path.clone()));
         }
         for path in matched {
-            items.push(item(view, &path).map_err(StepError::io(&path))?);
+            let mut item = item(view, &path).map_err(StepError::io(&path))?;
+            let took = take(&mut item, &pick.keep);
+            if pick.required && !took {
+                return Err(missing(pick::shown(&pick.path, pick.pattern.as_deref().unwrap_or_default())));
+            }
+            items.push(item);
         }
     }
     Ok(items)
+}
+
+/// Leaves in `item` what `keep` takes. Returns whether that is anything.
+fn take(item: &mut SourceItem, keep: &Keep) -> bool {
+    if keep.is_everything() || !item.is_directory() {
+        return true;
+    }
+    let below = item.entries.iter().skip(1);
+    let chosen = keep.choose(below.map(|entry| (entry.path.as_str(), entry.kind == EntryKind::Directory)));
+    let root = item.entries.remove(0);
+    let taken =
+        std::mem::take(&mut item.entries).into_iter().zip(chosen).filter_map(|(entry, kept)| match kept {
+            Kept::Whole => Some(entry),
+            Kept::Parent => Some(Entry { implied: true, ..entry }),
+            Kept::No => None,
+        });
+    item.entries = [root].into_iter().chain(taken).collect();
+    item.entries.iter().skip(1).any(|entry| !entry.implied)
 }
 
 /// A hash of everything about `items` that a copy of them keeps.
@@ -59,6 +85,7 @@ pub(crate) fn content(items: &[SourceItem]) -> Result<Key, StepError> {
         hash: Option<String>,
         /// The first name of a file that has several.
         link: Option<&'a str>,
+        implied: bool,
     }
     let mut described = Vec::new();
     for item in items {
@@ -81,6 +108,7 @@ pub(crate) fn content(items: &[SourceItem]) -> Result<Key, StepError> {
                 xattrs: &entry.xattrs,
                 hash,
                 link,
+                implied: entry.implied,
             });
         }
         described.push((&item.name, entries));
@@ -174,6 +202,7 @@ fn describe(view: &View, full: &str, path: String, kind: EntryKind, stat: &Stat)
         mtime: Mtime { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as i64 },
         xattrs,
         hard_link: (plain_file && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino)),
+        implied: false,
     })
 }
 

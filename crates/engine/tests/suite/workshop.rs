@@ -165,6 +165,16 @@ impl Workshop {
         built.rootfs.view(&self.engine.store).await.unwrap()
     }
 
+    /// What was told so far.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let texts = events.try_iter().filter_map(|event| match event {
+            Event::Warning { message } => Some(message),
+            _ => None,
+        });
+        texts.collect()
+    }
+
     /// Waits for the first output of a step.
     pub(crate) fn wait_for_output(&self) {
         let events = self.events.lock().unwrap();

@@ -50,21 +50,13 @@ fn assignments(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!(" {name}={value}")).collect()
 }
 
-/// `USER`. Empty is root again.
+/// `USER`. Empty is root again. What the text means is up to the image, and matters only where something
+/// is run.
 pub(crate) fn user(builder: &mut StageBuilder<'_>, word: &Word) -> Result<(), LowerError> {
     let user = builder.expander().word(word)?;
-    if !user.is_empty() && !is_owner(&user) {
-        return Err(LowerError { problem: LowerProblem::BadOwner { value: user }, span: word.span });
-    }
     builder.state.record(format!("USER {user}"), Layer::None);
     builder.state.image.config.user = user;
     Ok(())
-}
-
-/// `user[:group]`, neither empty.
-pub(crate) fn is_owner(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(':').collect();
-    parts.len() <= 2 && !parts.contains(&"")
 }
 
 /// `CMD`

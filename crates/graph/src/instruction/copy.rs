@@ -1,19 +1,23 @@
 //! `COPY` and `ADD`
 
-use archway_dockerfile::ast::{Copy, Word};
+use archway_dockerfile::{
+    ast::{Copy, Word},
+    keep::{self, Keep},
+};
 
-use super::config::is_owner;
 use crate::{
     error::{LowerError, LowerProblem},
-    op::{CopyOp, CopySource, InlineFile, NodeId, Op},
+    file_mode::FileMode,
+    op::{CopyOp, CopySource, InlineFile, NodeId, Op, Warning},
     path,
     selection::Step,
     stage::{Layer, StageBuilder},
     support,
 };
 
-/// The largest file mode: permissions, setuid, setgid and sticky bits.
-const MAX_MODE: u32 = 0o7777;
+/// What stands between the part of a `--parents` source that is left out at the destination and the
+/// part that is kept.
+const PIVOT: &str = "/./";
 
 /// Copies from the build context, a root file system or the Dockerfile itself. `keyword` is `COPY`,
 /// or `ADD`, which unpacks local archives.
@@ -27,19 +31,19 @@ pub(crate) fn copy(
     let node = builder.source(step, from_span);
     let written = Written::expand(builder, copy, keyword)?;
     let destination = builder.slashed(written.destination.clone(), &copy.destination)?;
-    let destination = path::destination(&builder.state.workdir, &destination);
-    if copy.sources.len() + copy.heredocs.len() > 1 && !destination.ends_with('/') {
-        let destination = written.destination;
-        let problem = LowerProblem::DestinationIsNoDirectory { instruction: keyword, destination };
-        return Err(LowerError { problem, span: copy.destination.span });
-    }
+    let chmod = mode(copy.chmod.as_ref(), &written.chmod)?;
+    // BuildKit copies onto the base if a mode is given, and people compare.
+    let link = copy.link && chmod.is_none();
     let op = CopyOp {
         base: builder.state.node,
         sources: sources(builder, copy, &written, node)?,
-        destination,
-        chown: owner(copy.chown.as_ref(), &written.chown)?,
-        chmod: mode(copy.chmod.as_ref(), &written.chmod)?,
-        unpack: keyword == "ADD" && !copy.sources.is_empty(),
+        destination: path::destination(&builder.state.workdir, &destination),
+        chown: owner(copy.chown.as_ref(), &written.chown, link)?,
+        chmod,
+        unpack: keyword == "ADD" && copy.unpack.unwrap_or(true) && !copy.sources.is_empty(),
+        link,
+        parents: copy.parents,
+        exclude: exclude(builder, &copy.exclude)?,
     };
     builder.advance(step, Op::Copy(op), &step.instruction.line);
     builder.state.record(written.created_by(keyword, copy), Layer::Made);
@@ -70,9 +74,12 @@ impl Written {
         })
     }
 
-    /// `COPY --chown=1000 a b /dir/ # buildkit`
+    /// `COPY --parents --chown=1000 a b /dir/ # buildkit`
     fn created_by(&self, keyword: &str, copy: &Copy) -> String {
         let mut words = vec![keyword.to_owned()];
+        if copy.parents {
+            words.push("--parents".to_owned());
+        }
         for (flag, value) in [("--chown", &self.chown), ("--chmod", &self.chmod)] {
             if !value.is_empty() {
                 words.push(format!("{flag}={value}"));
@@ -86,16 +93,11 @@ impl Written {
 }
 
 fn check_source(source: &str, word: &Word, keyword: &'static str) -> Result<(), LowerError> {
-    let problem = if source.is_empty() {
-        LowerProblem::EmptySource { expression: word.value.clone() }
-    } else if let Some(kind) = remote_kind(source) {
-        if keyword == "ADD" {
-            return Err(support::not_yet(format!("ADD of {kind}"), word.span));
-        }
-        LowerProblem::RemoteSource { source_name: source.to_owned() }
-    } else {
-        return Ok(());
-    };
+    let Some(kind) = remote_kind(source) else { return Ok(()) };
+    if keyword == "ADD" {
+        return Err(support::not_yet(format!("ADD of {kind}"), word.span));
+    }
+    let problem = LowerProblem::RemoteSource { source_name: source.to_owned() };
     Err(LowerError { problem, span: word.span })
 }
 
@@ -118,7 +120,7 @@ fn remote_kind(source: &str) -> Option<&'static str> {
 
 /// Groups in the order of the instruction: paths, then here-documents.
 fn sources(
-    builder: &StageBuilder<'_>,
+    builder: &mut StageBuilder<'_>,
     copy: &Copy,
     written: &Written,
     node: Option<NodeId>,
@@ -127,12 +129,15 @@ fn sources(
     let mut paths = Vec::with_capacity(written.sources.len());
     for (source, word) in written.sources.iter().zip(&copy.sources) {
         let source = builder.slashed(source.clone(), word)?;
-        // In a root file system there is nothing above the root; above the context there is.
-        if node.is_none() && path::escapes(&source) {
-            let problem = LowerProblem::SourceOutsideContext { path: source };
-            return Err(LowerError { problem, span: word.span });
-        }
-        paths.push(path::relative(&source));
+        builder.doubt_source(&source, word, node);
+        paths.push(if copy.parents {
+            below_pivot(&source, word)?
+        } else if node.is_none() && path::escapes(&source) {
+            // The context is its own parent; as written, an error can say so.
+            source
+        } else {
+            path::relative(&source)
+        });
     }
     if !paths.is_empty() {
         groups.push(match node {
@@ -146,6 +151,36 @@ fn sources(
     Ok(groups)
 }
 
+/// A source of `--parents` as [`CopyOp::parents`] has it. Without a pivot everything is kept.
+fn below_pivot(source: &str, word: &Word) -> Result<String, LowerError> {
+    let (root, pattern) = source.split_once(PIVOT).unwrap_or(("", source));
+    let pattern = path::absolute("/", pattern).split_off(1);
+    Keep::new::<&str>(Some(&pattern), &[]).map_err(|error| LowerError {
+        problem: LowerProblem::BadPattern { pattern: pattern.clone(), problem: error.problem },
+        span: word.span,
+    })?;
+    Ok(format!("{}{PIVOT}{pattern}", path::relative(root)))
+}
+
+/// `--exclude`, which is not expanded.
+fn exclude(builder: &mut StageBuilder<'_>, words: &[Word]) -> Result<Vec<String>, LowerError> {
+    for word in words {
+        let pattern = &word.value;
+        Keep::new(None, &[pattern]).map_err(|error| LowerError {
+            problem: LowerProblem::BadPattern { pattern: pattern.clone(), problem: error.problem },
+            span: word.span,
+        })?;
+        if keep::is_rooted(pattern) {
+            builder.warn(Warning {
+                message: format!("--exclude={pattern} leaves nothing out"),
+                span: Some(word.span),
+                hint: Some("patterns are relative to each copied directory: leave out the `/`".to_owned()),
+            });
+        }
+    }
+    Ok(words.iter().map(|word| word.value.clone()).collect())
+}
+
 fn inline_files(builder: &StageBuilder<'_>, copy: &Copy) -> Result<Vec<InlineFile>, LowerError> {
     let files = copy.heredocs.iter().map(|heredoc| {
         let name = heredoc.name.clone();
@@ -157,30 +192,26 @@ fn inline_files(builder: &StageBuilder<'_>, copy: &Copy) -> Result<Vec<InlineFil
     files.collect()
 }
 
-/// `--chown=`; empty after expansion is as if it were not there.
-fn owner(word: Option<&Word>, value: &str) -> Result<Option<String>, LowerError> {
+/// `--chown=`; empty after expansion is as if it were not there. With `--link` there is no file system
+/// to look names up in.
+fn owner(word: Option<&Word>, value: &str, link: bool) -> Result<Option<String>, LowerError> {
+    let is_number = |id: &str| id.is_empty() || id == "root" || id.parse::<u32>().is_ok();
     match word {
-        Some(word) if !value.is_empty() && !is_owner(value) => {
-            Err(LowerError { problem: LowerProblem::BadOwner { value: value.to_owned() }, span: word.span })
-        }
+        Some(word) if link && !value.splitn(2, ':').all(is_number) => Err(LowerError {
+            problem: LowerProblem::LinkedOwner { value: value.to_owned() },
+            span: word.span,
+        }),
         _ => Ok(Some(value.to_owned()).filter(|value| !value.is_empty())),
     }
 }
 
-/// `--chmod=`, octal; empty after expansion is as if it were not there.
-fn mode(word: Option<&Word>, value: &str) -> Result<Option<u32>, LowerError> {
+/// `--chmod=`; empty after expansion is as if it were not there.
+fn mode(word: Option<&Word>, value: &str) -> Result<Option<FileMode>, LowerError> {
     let Some(word) = word.filter(|_| !value.is_empty()) else { return Ok(None) };
-    if value.starts_with(['u', 'g', 'o', 'a', '+', '-', '=']) {
-        return Err(support::not_yet(format!("a symbolic file mode such as `{value}`"), word.span));
-    }
-    let is_octal = value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| is_octal && *mode <= MAX_MODE);
-    match mode {
-        Some(mode) => Ok(Some(mode)),
-        None => {
-            Err(LowerError { problem: LowerProblem::BadMode { value: value.to_owned() }, span: word.span })
-        }
-    }
+    FileMode::parse(value).map(Some).map_err(|_| LowerError {
+        problem: LowerProblem::BadMode { value: value.to_owned() },
+        span: word.span,
+    })
 }
 
 impl StageBuilder<'_> {
@@ -188,6 +219,26 @@ impl StageBuilder<'_> {
     pub(crate) fn slashed(&self, path: String, word: &Word) -> Result<String, LowerError> {
         path::slashed(&path, &self.state.platform.os)
             .ok_or(LowerError { problem: LowerProblem::ForeignDrive { path }, span: word.span })
+    }
+
+    /// Tells what a source is taken for where that is seldom meant.
+    fn doubt_source(&mut self, source: &str, word: &Word, node: Option<NodeId>) {
+        let (message, hint) = if source.is_empty() {
+            let what = if node.is_some() { "the whole file system" } else { "the whole build context" };
+            (
+                format!("the source `{}` is empty, and so means {what}", word.value),
+                "write `.` if that is meant",
+            )
+        } else if node.is_none() && path::escapes(source) {
+            let inside = path::relative(source);
+            (
+                format!("`{source}` leads out of the build context, and so means `{inside}` in it"),
+                "the root of the context is its own parent: leave out the `..`",
+            )
+        } else {
+            return;
+        };
+        self.warn(Warning { message, span: Some(word.span), hint: Some(hint.to_owned()) });
     }
 }
 

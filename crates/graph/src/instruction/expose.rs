@@ -1,6 +1,6 @@
 //! `EXPOSE`
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use archway_dockerfile::ast::Word;
 
@@ -8,6 +8,7 @@ use super::config::add_to_set;
 use crate::{
     error::{LowerError, LowerProblem, PortProblem},
     history,
+    op::Warning,
     stage::{Layer, StageBuilder},
 };
 
@@ -20,11 +21,25 @@ pub(crate) fn expose(builder: &mut StageBuilder<'_>, words: &[Word]) -> Result<(
     let mut seen = BTreeSet::new();
     for word in words {
         for value in builder.expander().words(word)? {
-            let parsed = parse(&value).map_err(|problem| LowerError {
+            let bad = |problem| LowerError {
                 problem: LowerProblem::BadPort { value: value.clone(), problem },
                 span: word.span,
-            })?;
-            ports.extend(parsed.filter(|port| seen.insert(*port)));
+            };
+            let (host, inside) = split(&value);
+            let exposed = parse(inside).map_err(bad)?;
+            if !host.is_empty() {
+                check_host(host, exposed.len()).map_err(bad)?;
+                builder.warn(Warning {
+                    message: format!(
+                        "EXPOSE {value}: the address and the port of the host mean nothing here"
+                    ),
+                    span: Some(word.span),
+                    hint: Some(format!(
+                        "write {inside}; ports of the host are chosen when a container starts"
+                    )),
+                });
+            }
+            ports.extend(exposed.filter(|port| seen.insert(*port)));
         }
     }
     let ports: Vec<String> = ports.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect();
@@ -35,24 +50,57 @@ pub(crate) fn expose(builder: &mut StageBuilder<'_>, words: &[Word]) -> Result<(
 
 type Port = (u16, &'static str);
 
-/// `port[-port][/protocol]`
-fn parse(text: &str) -> Result<impl Iterator<Item = Port>, PortProblem> {
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, ""));
-    if ports.contains(':') || ports.contains('[') {
-        return Err(PortProblem::HostPart);
+/// `[[address:]port:]` of the host, as for `docker run -p`, and what is inside.
+fn split(text: &str) -> (&str, &str) {
+    text.rsplit_once(':').unwrap_or(("", text))
+}
+
+/// Whether the part about the host, which has no effect, is at least well formed.
+fn check_host(host: &str, ports: usize) -> Result<(), PortProblem> {
+    let (address, port) = host.rsplit_once(':').unwrap_or(("", host));
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if !bare.is_empty() && bare.parse::<IpAddr>().is_err() {
+        return Err(PortProblem::BadAddress);
     }
+    // One port inside may get any of a range outside.
+    if !port.is_empty() && range(port)?.len() != ports && ports != 1 {
+        return Err(PortProblem::RangesDiffer);
+    }
+    Ok(())
+}
+
+/// `port[-port][/protocol]`
+fn parse(text: &str) -> Result<impl ExactSizeIterator<Item = Port>, PortProblem> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, ""));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
         "" | "tcp" => "tcp",
         "udp" => "udp",
         "sctp" => "sctp",
         _ => return Err(PortProblem::UnknownProtocol),
     };
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let (first, last) = (number(first)?, number(last)?);
-    if last < first {
-        return Err(PortProblem::EmptyRange);
+    let ports = range(ports)?;
+    // An inclusive range of 16 bits does not know its length.
+    let first = ports.start;
+    Ok((0..ports.len()).map(move |offset| (first + offset as u16, protocol)))
+}
+
+/// `port[-port]`
+fn range(text: &str) -> Result<Range, PortProblem> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (start, end) = (number(first)?, number(last)?);
+    if end < start { Err(PortProblem::EmptyRange) } else { Ok(Range { start, end }) }
+}
+
+/// Ports, both ends included.
+struct Range {
+    start: u16,
+    end: u16,
+}
+
+impl Range {
+    fn len(&self) -> usize {
+        usize::from(self.end - self.start) + 1
     }
-    Ok((first..=last).map(move |port| (port, protocol)))
 }
 
 fn number(text: &str) -> Result<u16, PortProblem> {
@@ -98,11 +146,31 @@ mod tests {
             ("90-80", PortProblem::EmptyRange),
             ("80/icmp", PortProblem::UnknownProtocol),
             ("80/tcp/udp", PortProblem::UnknownProtocol),
-            ("8080:80", PortProblem::HostPart),
-            ("[::1]:80", PortProblem::HostPart),
         ];
         for (text, expected) in table {
             assert_eq!(parse(text).err(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_part_about_the_host_is_checked_and_dropped() {
+        let table = [
+            ("8080:80", "80", None),
+            (":80", "80", None),
+            ("127.0.0.1:8080:80", "80", None),
+            ("127.0.0.1::80", "80", None),
+            ("[::1]:8080:80/udp", "80/udp", None),
+            ("::1:8080:80", "80", None),
+            ("8000-8010:80", "80", None),
+            ("8000-8001:80-81", "80-81", None),
+            ("8000-8002:80-81", "80-81", Some(PortProblem::RangesDiffer)),
+            ("local:8080:80", "80", Some(PortProblem::BadAddress)),
+            ("http:80", "80", Some(PortProblem::NotANumber)),
+        ];
+        for (text, inside, problem) in table {
+            let (host, port) = split(text);
+            assert_eq!(port, inside, "{text}");
+            assert_eq!(check_host(host, parse(port).unwrap().len()).err(), problem, "{text}");
         }
     }
 }

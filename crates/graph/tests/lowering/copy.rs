@@ -31,6 +31,24 @@ fn paths_are_clean_and_seen_from_workdir() {
         ("COPY --chmod=0644 a /", r#"0 copy ["a"] to / mode 644"#),
         ("COPY --chmod=4755 --chown=1:2 a /", r#"0 copy ["a"] to / by 1:2 mode 4755"#),
         ("COPY --chown=$NOBODY --chmod=$NOTHING a /", r#"0 copy ["a"] to /"#),
+        ("COPY --chmod=u=rwX,go= a /", r#"0 copy ["a"] to / mode u=rwX,go="#),
+        ("COPY --chown=a:b:c a /", r#"0 copy ["a"] to / by a:b:c"#),
+        ("COPY a b /c", r#"0 copy ["a", "b"] to /c"#),
+        ("COPY --link a /", r#"0 copy ["a"] to / linked"#),
+        ("COPY --link=false a /", r#"0 copy ["a"] to /"#),
+        ("COPY --link --chown=1:root a /", r#"0 copy ["a"] to / by 1:root linked"#),
+        ("COPY --link --chmod=755 --chown=app a /", r#"0 copy ["a"] to / by app mode 755"#),
+        ("ADD --link a.tar /", r#"0 add ["a.tar"] to / linked"#),
+        ("ADD --unpack=false a.tar /", r#"0 copy ["a.tar"] to /"#),
+        ("ADD --unpack=true a.tar /", r#"0 add ["a.tar"] to /"#),
+        (
+            "COPY --exclude=*.md --exclude=!README.md . /d/",
+            r#"0 copy ["."] to /d/ without ["*.md", "!README.md"]"#,
+        ),
+        ("COPY --exclude=$X . /d/", r#"0 copy ["."] to /d/ without ["$X"]"#),
+        ("COPY --parents a/b c/*.go /d/", r#"0 copy ["././a/b", "././c/*.go"] to /d/ with parents"#),
+        ("COPY --parents ./x/./y/../z/**/ /d/", r#"0 copy ["x/./z/**"] to /d/ with parents"#),
+        ("COPY --parents /x/./y/./z /d/", r#"0 copy ["x/./y/z"] to /d/ with parents"#),
     ];
     for (line, expected) in table {
         assert_eq!(last(&format!("FROM scratch\n{line}\n")), expected, "{line}");
@@ -124,4 +142,27 @@ fn windows_paths_are_read_as_windows_writes_them() {
     let config = build.config().config;
     assert_eq!(config.working_dir, r"\app");
     assert_eq!(config.cmd.unwrap(), ["cmd", "/S", "/C", "x.exe"]);
+}
+
+#[test]
+fn what_is_seldom_meant_is_copied_and_told() {
+    let table = [
+        ("COPY ../../x /d/", r#"0 copy ["../../x"] to /d/"#, "`../../x` leads out of the build context"),
+        ("COPY $NOTHING /d/", r#"0 copy ["."] to /d/"#, "the source `$NOTHING` is empty"),
+        (
+            "COPY --exclude=/x a /d/",
+            r#"0 copy ["a"] to /d/ without ["/x"]"#,
+            "--exclude=/x leaves nothing out",
+        ),
+    ];
+    for (line, expected, warning) in table {
+        let build = Build::new(&format!("FROM scratch\n{line}\n"));
+        assert_eq!(last(&format!("FROM scratch\n{line}\n")), expected, "{line}");
+        let warnings = build.graph().warnings;
+        assert_eq!(warnings.len(), 1, "{line}");
+        assert!(warnings[0].message.starts_with(warning), "{line}: {}", warnings[0].message);
+        assert!(warnings[0].span.is_some() && warnings[0].hint.is_some(), "{line}");
+    }
+    let of_stage = Build::new("FROM scratch AS a\nFROM scratch\nCOPY --from=a ../x /\n");
+    assert_eq!(of_stage.graph().warnings, []);
 }

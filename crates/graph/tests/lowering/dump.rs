@@ -28,8 +28,17 @@ fn node(node: &Node) -> String {
             if let Some(owner) = &copy.chown {
                 text.push_str(&format!(" by {owner}"));
             }
-            if let Some(mode) = copy.chmod {
-                text.push_str(&format!(" mode {mode:o}"));
+            if let Some(mode) = &copy.chmod {
+                text.push_str(&format!(" mode {mode}"));
+            }
+            if copy.parents {
+                text.push_str(" with parents");
+            }
+            if copy.link {
+                text.push_str(" linked");
+            }
+            if !copy.exclude.is_empty() {
+                text.push_str(&format!(" without {:?}", copy.exclude));
             }
             text
         }
