@@ -38,7 +38,7 @@ pub(crate) fn documents(
     base_layers: Vec<Layer>,
     made: Vec<MadeLayer>,
     epoch: Option<Timestamp>,
-    annotations: &BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 ) -> Documents {
     let mut config = output.config.clone();
     config.rootfs.diff_ids = base_layers
@@ -55,7 +55,7 @@ pub(crate) fn documents(
         Descriptor::of(media_type::OCI_CONFIG, &config_bytes),
         layers.iter().map(|layer| as_oci(&layer.descriptor)).collect(),
     );
-    manifest.annotations = annotations.clone();
+    manifest.annotations = annotations;
     let manifest_bytes = json::to_vec(&manifest);
     Documents { config, config_bytes, manifest, manifest_bytes, layers }
 }
@@ -168,7 +168,7 @@ mod tests {
         });
         let base_layers = vec![layer(media_type::DOCKER_LAYER_GZIP, "base")];
         let built =
-            documents(&output(history), Some(&base), base_layers, made.to_vec(), None, &BTreeMap::new());
+            documents(&output(history), Some(&base), base_layers, made.to_vec(), None, BTreeMap::new());
         let times: Vec<&str> = built.config.history.iter().filter_map(|h| h.created.as_deref()).collect();
         assert_eq!(
             times,
@@ -193,7 +193,7 @@ mod tests {
             let base_layers = ["a", "b"].map(|text| layer(media_type::OCI_LAYER_GZIP, text)).to_vec();
             let made = vec![MadeLayer { layer: layer(media_type::OCI_LAYER_GZIP, "x"), created: at(5) }];
             let history = [history, vec![entry("RUN", false)]].concat();
-            let built = documents(&output(history), Some(&base), base_layers, made, None, &BTreeMap::new());
+            let built = documents(&output(history), Some(&base), base_layers, made, None, BTreeMap::new());
             let of_layers: Vec<&History> = built.config.history.iter().filter(|h| !h.empty_layer).collect();
             assert_eq!(of_layers.len(), 3, "{known} entries");
             assert_eq!(of_layers[2].created.as_deref(), Some("1970-01-01T00:00:05Z"));
@@ -205,14 +205,14 @@ mod tests {
         let made =
             vec![MadeLayer { layer: layer(media_type::OCI_LAYER_GZIP, "x"), created: Timestamp::now() }];
         let history = vec![entry("RUN", false), entry("CMD", true)];
-        let built = documents(&output(history), None, Vec::new(), made, Some(at(60)), &BTreeMap::new());
+        let built = documents(&output(history), None, Vec::new(), made, Some(at(60)), BTreeMap::new());
         assert!(built.config.history.iter().all(|h| h.created.as_deref() == Some("1970-01-01T00:01:00Z")));
         assert_eq!(built.config.created.as_deref(), Some("1970-01-01T00:01:00Z"));
     }
 
     #[test]
     fn the_manifest_describes_the_exact_bytes_of_the_config() {
-        let built = documents(&output(Vec::new()), None, Vec::new(), Vec::new(), None, &BTreeMap::new());
+        let built = documents(&output(Vec::new()), None, Vec::new(), Vec::new(), None, BTreeMap::new());
         assert_eq!(built.manifest.config, Descriptor::of(media_type::OCI_CONFIG, &built.config_bytes));
         assert_eq!(Manifest::parse(&built.manifest_bytes).unwrap(), built.manifest);
     }

@@ -1,8 +1,9 @@
 //! One task per node of the graph; a platform ends when the task of its node has.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use archway_graph::{NodeId, Output};
+use archway_layer::Layout;
 use archway_report::{Event, StepOutcome};
 use futures_util::{
     FutureExt as _,
@@ -75,10 +76,10 @@ fn spawn_node(build: Arc<Build>, id: NodeId, inputs: Vec<(NodeId, NodeEnd)>, can
             return Err(failure(StepError::Cancelled));
         }
         let result = Step::new(&build, build.job.graph.node(id), &results, &cancel).execute().await?;
-        if let Some(delta) = &result.delta
-            && build.is_layer(id)
-        {
-            build.layers.start(delta);
+        if let Some(delta) = &result.delta {
+            for layout in build.layouts(id) {
+                build.layers.start(delta, layout);
+            }
         }
         Ok(Arc::new(result))
     });
@@ -93,17 +94,18 @@ async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<B
     let result = ends[output.node.0 as usize].clone().await?;
     let failure = |error| Failure { node: output.node, error: Arc::new(error), log_tail: Vec::new() };
 
+    let layout = build.layout(output);
     let mut made = Vec::new();
     for node in &output.layers {
         // The node is an ancestor of the output's node, so it ended before it.
         let step = ends[node.0 as usize].clone().await?;
         let Some(delta) = &step.delta else { continue };
-        if let Some(layer) = build.layers.wait(delta).await.map_err(failure)? {
+        if let Some(layer) = build.layers.wait(delta, layout).await.map_err(failure)? {
             made.push(MadeLayer { layer, created: step.created });
         }
     }
     let image = match build.job.layers {
-        Some(_) => Some(store_image(&build, output, made).await.map_err(failure)?),
+        Some(_) => Some(store_image(&build, index, made).await.map_err(failure)?),
         None => None,
     };
     Ok(Built { platform: output.platform.clone(), rootfs: result.rootfs.clone(), image })
@@ -111,9 +113,10 @@ async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<B
 
 async fn store_image(
     build: &Arc<Build>,
-    output: &Output,
+    index: usize,
     made: Vec<MadeLayer>,
 ) -> Result<BuiltImage, StepError> {
+    let output = &build.job.graph.outputs[index];
     let base = build.base_of(output);
     let base_layers: Vec<Layer> = base.as_ref().map(|base| base.layers()).unwrap_or_default();
     let epoch = build.job.source_date_epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -123,7 +126,7 @@ async fn store_image(
         base_layers,
         made,
         epoch,
-        &build.job.annotations,
+        build.job.annotations.get(index).cloned().unwrap_or_default(),
     );
     let store = build.engine.store.clone();
     let (config_bytes, manifest_bytes) = (documents.config_bytes, documents.manifest_bytes);
@@ -147,10 +150,16 @@ async fn store_image(
 }
 
 impl Build {
-    /// Whether an image has the node's delta as a layer. Those of stages that are only copied from
-    /// stay on this machine.
-    fn is_layer(&self, node: NodeId) -> bool {
-        self.job.graph.outputs.iter().any(|output| output.layers.contains(&node))
+    /// The layouts in which images have the node's delta as a layer. Deltas of stages that are only
+    /// copied from stay on this machine.
+    fn layouts(&self, node: NodeId) -> BTreeSet<Layout> {
+        let outputs = self.job.graph.outputs.iter().filter(|output| output.layers.contains(&node));
+        outputs.map(|output| self.layout(output)).collect()
+    }
+
+    /// The layout of the layers of an output: that of its base image.
+    fn layout(&self, output: &Output) -> Layout {
+        self.base_of(output).map_or(Layout::Unix, |base| base.layout())
     }
 
     /// The base image of an output.

@@ -2,7 +2,10 @@
 
 use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
-use archway_layer::extract::{ExtractOptions, Ownership, apply_layer};
+use archway_layer::{
+    Layout,
+    extract::{ExtractOptions, Ownership, apply_layer},
+};
 use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, media_type};
 use archway_registry::Client;
 use archway_report::{Event, Events, StepId, StepOutcome, TransferKind};
@@ -58,6 +61,11 @@ impl BaseImage {
         Ok(Self { name, origin, manifest, config })
     }
 
+    /// How paths stand in its layers, and in those that are put on top of them.
+    pub(crate) fn layout(&self) -> Layout {
+        if self.config.platform.os == "windows" { Layout::Windows } else { Layout::Unix }
+    }
+
     /// Its layers, base first.
     pub fn layers(&self) -> Vec<Layer> {
         self.manifest
@@ -102,8 +110,12 @@ impl LazyImage {
         step: Option<StepId>,
     ) -> Result<Self, StepError> {
         let (store, registry, ownership) = (engine.store.clone(), engine.registry.clone(), engine.ownership);
+        let layout = image.layout();
         let delta = |diff_id: &Digest| -> Result<SnapshotKey, StepError> {
-            let unpacked = key::layer_delta(diff_id, ownership).into();
+            let unpacked = key::layer_delta(diff_id, ownership, layout).into();
+            if layout == Layout::Windows {
+                return Ok(unpacked);
+            }
             // A layer that was built here has its delta already.
             let known = store.layers().extracted(diff_id)?.filter(|_| ownership == Ownership::Keep);
             Ok(known.filter(|known| !is_squashed(diff_id, *known)).unwrap_or(unpacked))
@@ -113,7 +125,7 @@ impl LazyImage {
     }
 
     pub(crate) fn identity(&self) -> Key {
-        key::image(&self.image.config.rootfs.diff_ids, self.ownership)
+        key::image(&self.image.config.rootfs.diff_ids, self.ownership, self.image.layout())
     }
 
     /// Whether every layer is on disk.
@@ -181,7 +193,8 @@ impl LazyImage {
         let store = self.store.clone();
         let name = self.image.name.clone();
         let events = self.events.clone();
-        let options = ExtractOptions { ownership: self.ownership, ..ExtractOptions::default() };
+        let layout = self.image.layout();
+        let options = ExtractOptions { ownership: self.ownership, layout, ..ExtractOptions::default() };
         tokio::task::spawn_blocking(move || {
             let extract = |source| StepError::Extract { image: name.clone(), source };
             let compression = media_type::layer_compression(&layer.descriptor.media_type)
@@ -205,7 +218,10 @@ impl LazyImage {
                 events.send(Event::Warning { message });
             }
             LayerFacts::of(&extracted).remember(&store, delta)?;
-            Ok(store.layers().set_extracted(&layer.diff_id, &delta)?)
+            if layout == Layout::Unix {
+                store.layers().set_extracted(&layer.diff_id, &delta)?;
+            }
+            Ok(())
         })
         .await
         .map_err(|panic| StepError::Panicked(panic.to_string()))?
@@ -218,14 +234,16 @@ fn facts(store: &Store, diff_id: &Digest, delta: SnapshotKey) -> Result<Option<L
         return Ok(None);
     }
     // A delta that a step made here has all it needs.
-    let was_unpacked =
-        delta == key::layer_delta(diff_id, Ownership::Keep).into() || is_squashed(diff_id, delta);
+    let is = |ownership, layout| delta == key::layer_delta(diff_id, ownership, layout).into();
+    let was_unpacked = [Layout::Unix, Layout::Windows]
+        .into_iter()
+        .any(|layout| is(Ownership::Keep, layout) || is(Ownership::Squash, layout));
     if was_unpacked { LayerFacts::find(store, delta) } else { Ok(Some(LayerFacts::default())) }
 }
 
 /// Whether `delta` was unpacked where a single user id is all there is.
 fn is_squashed(diff_id: &Digest, delta: SnapshotKey) -> bool {
-    delta == key::layer_delta(diff_id, Ownership::Squash).into()
+    delta == key::layer_delta(diff_id, Ownership::Squash, Layout::Unix).into()
 }
 
 fn skipped(image: &str, devices: &[PathBuf]) -> String {

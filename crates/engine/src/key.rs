@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use archway_graph::{CopyOp, FileMode, RunOp};
-use archway_layer::extract::Ownership;
+use archway_layer::{Layout, extract::Ownership};
 use archway_oci::Digest;
 use archway_store::{CacheKey, SnapshotKey};
 use serde::Serialize;
@@ -77,20 +77,26 @@ pub(crate) fn scratch(ownership: Ownership) -> Key {
     }
 }
 
-/// Identity of an image's root file system: its layers' diffIDs, base first.
-pub(crate) fn image(diff_ids: &[Digest], ownership: Ownership) -> Key {
-    match ownership {
-        Ownership::Squash => hash("archway 2026 squashed image v1", &diff_ids),
-        _ => hash("archway 2026 image v1", &diff_ids),
-    }
+/// Identity of an image's root file system: its layers' diffIDs, base first, and how they are read.
+pub(crate) fn image(diff_ids: &[Digest], ownership: Ownership, layout: Layout) -> Key {
+    let domain = match (ownership, layout) {
+        (Ownership::Squash, Layout::Unix) => "archway 2026 squashed image v1",
+        (Ownership::Squash, Layout::Windows) => "archway 2026 squashed windows image v1",
+        (_, Layout::Unix) => "archway 2026 image v1",
+        (_, Layout::Windows) => "archway 2026 windows image v1",
+    };
+    hash(domain, &diff_ids)
 }
 
-/// Key of an image layer's delta, which depends on nothing but the layer.
-pub(crate) fn layer_delta(diff_id: &Digest, ownership: Ownership) -> Key {
-    match ownership {
-        Ownership::Squash => hash("archway 2026 squashed layer delta v1", &diff_id),
-        _ => hash("archway 2026 layer delta v1", &diff_id),
-    }
+/// Key of an image layer's delta, which depends on nothing but the layer and how it is read.
+pub(crate) fn layer_delta(diff_id: &Digest, ownership: Ownership, layout: Layout) -> Key {
+    let domain = match (ownership, layout) {
+        (Ownership::Squash, Layout::Unix) => "archway 2026 squashed layer delta v1",
+        (Ownership::Squash, Layout::Windows) => "archway 2026 squashed windows layer delta v1",
+        (_, Layout::Unix) => "archway 2026 layer delta v1",
+        (_, Layout::Windows) => "archway 2026 windows layer delta v1",
+    };
+    hash(domain, &diff_id)
 }
 
 /// Key under which the facts about an unpacked layer are remembered.
@@ -201,7 +207,23 @@ mod tests {
             variants.iter().map(|op| run(scratch(Ownership::Keep), op)).collect();
         assert_eq!(keys.len(), variants.len());
         assert_ne!(scratch(Ownership::Keep), scratch(Ownership::Squash));
-        assert_ne!(run(scratch(Ownership::Keep), &run_op()), run(image(&[], Ownership::Keep), &run_op()));
+        assert_ne!(
+            run(scratch(Ownership::Keep), &run_op()),
+            run(image(&[], Ownership::Keep, Layout::Unix), &run_op())
+        );
+    }
+
+    #[test]
+    fn a_layer_that_is_read_otherwise_is_another_delta() {
+        let diff_id = Digest::sha256(b"layer");
+        let keys: std::collections::HashSet<Key> = [Layout::Unix, Layout::Windows]
+            .into_iter()
+            .flat_map(|layout| [Ownership::Keep, Ownership::Squash].map(|owner| (owner, layout)))
+            .flat_map(|(owner, layout)| {
+                [layer_delta(&diff_id, owner, layout), image(std::slice::from_ref(&diff_id), owner, layout)]
+            })
+            .collect();
+        assert_eq!(keys.len(), 8);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use archway_layer::{Compression, LayerOptions, write_layer};
+use archway_layer::{Compression, LayerOptions, Layout, write_layer};
 use archway_store::{LayerRecord, SnapshotKey, Store};
 use futures_util::{
     FutureExt as _,
@@ -23,7 +23,7 @@ pub(crate) struct LayerMaker {
     clamp_mtime: Option<i64>,
     on_layer: Arc<dyn Fn(&Layer) + Send + Sync>,
     /// Deltas that are being made into layers, or were.
-    making: Mutex<HashMap<SnapshotKey, Making>>,
+    making: Mutex<HashMap<(SnapshotKey, Layout), Making>>,
 }
 
 impl LayerMaker {
@@ -38,30 +38,29 @@ impl LayerMaker {
     }
 
     /// Begins to make the layer of `delta`, unless it has begun already or no layers are wanted.
-    pub(crate) fn start(&self, delta: &SnapshotKey) {
-        let _ = self.begin(delta);
+    pub(crate) fn start(&self, delta: &SnapshotKey, layout: Layout) {
+        let _ = self.begin(delta, layout);
     }
 
     /// The layer of `delta`; `None` if no layers are wanted.
-    pub(crate) async fn wait(&self, delta: &SnapshotKey) -> Result<Option<Layer>, StepError> {
-        let Some(making) = self.begin(delta) else { return Ok(None) };
+    pub(crate) async fn wait(&self, delta: &SnapshotKey, layout: Layout) -> Result<Option<Layer>, StepError> {
+        let Some(making) = self.begin(delta, layout) else { return Ok(None) };
         match making.await {
             Ok(layer) => Ok(Some(layer)),
             Err(error) => Err(Arc::try_unwrap(error).unwrap_or_else(StepError::Shared)),
         }
     }
 
-    fn begin(&self, delta: &SnapshotKey) -> Option<Making> {
-        let settings = self.settings?;
+    fn begin(&self, delta: &SnapshotKey, layout: Layout) -> Option<Making> {
+        let form = Form { settings: self.settings?, clamp_mtime: self.clamp_mtime, layout };
         let mut making = self.making.lock().expect("no holder panics");
-        let entry = making.entry(*delta).or_insert_with(|| {
+        let entry = making.entry((*delta, layout)).or_insert_with(|| {
             let (store, delta, on_layer) = (self.store.clone(), *delta, self.on_layer.clone());
-            let clamp_mtime = self.clamp_mtime;
             let task = tokio::task::spawn_blocking(move || {
-                if let Some(known) = find(&store, &delta, settings, clamp_mtime)? {
+                if let Some(known) = find(&store, &delta, form)? {
                     return Ok(known);
                 }
-                let layer = make(&store, &delta, settings, clamp_mtime)?;
+                let layer = make(&store, &delta, form)?;
                 on_layer(&layer);
                 Ok(layer)
             });
@@ -78,28 +77,23 @@ impl LayerMaker {
 }
 
 /// The layer of `delta`, if the store has it.
-fn find(
-    store: &Store,
-    delta: &SnapshotKey,
-    settings: LayerSettings,
-    clamp_mtime: Option<i64>,
-) -> Result<Option<Layer>, StepError> {
-    match store.layers().get(delta, &format_id(settings, clamp_mtime))? {
+fn find(store: &Store, delta: &SnapshotKey, form: Form) -> Result<Option<Layer>, StepError> {
+    match store.layers().get(delta, &form.id())? {
         Some(record) if store.blobs().contains(&record.digest)? => Ok(Some(layer(record))),
         _ => Ok(None),
     }
 }
 
 /// Makes the layer of `delta`, and puts it in the store.
-fn make(
-    store: &Store,
-    delta: &SnapshotKey,
-    settings: LayerSettings,
-    clamp_mtime: Option<i64>,
-) -> Result<Layer, StepError> {
+fn make(store: &Store, delta: &SnapshotKey, form: Form) -> Result<Layer, StepError> {
     let path = store.snapshots().path(delta)?.ok_or(StepError::DeltaMissing { key: *delta })?;
     let mut writer = store.blobs().writer()?;
-    let options = LayerOptions { compression: settings.compression, clamp_mtime, ..LayerOptions::default() };
+    let options = LayerOptions {
+        compression: form.settings.compression,
+        clamp_mtime: form.clamp_mtime,
+        layout: form.layout,
+        ..LayerOptions::default()
+    };
     let info = write_layer(&path, &options, &mut writer).map_err(StepError::Layer)?;
     writer.commit(Some(&info.digest))?;
     let record = LayerRecord {
@@ -108,8 +102,8 @@ fn make(
         size: info.size,
         media_type: info.media_type.to_owned(),
     };
-    store.layers().put(delta, &format_id(settings, clamp_mtime), &record)?;
-    if clamp_mtime.is_none() {
+    store.layers().put(delta, &form.id(), &record)?;
+    if form.clamp_mtime.is_none() && form.layout == Layout::Unix {
         // A build that starts from this image needs not unpack what is here.
         store.layers().set_extracted(&record.diff_id, delta)?;
     }
@@ -121,14 +115,27 @@ fn layer(record: LayerRecord) -> Layer {
 }
 
 /// Everything besides the delta that decides a layer's bytes.
-fn format_id(settings: LayerSettings, clamp_mtime: Option<i64>) -> String {
-    let compression = match settings.compression {
-        Compression::None => "tar".to_owned(),
-        Compression::Gzip { level } => format!("gzip-{level}"),
-        Compression::Zstd { level } => format!("zstd-{level}"),
-    };
-    match clamp_mtime {
-        Some(seconds) => format!("{compression}@{seconds}"),
-        None => compression,
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    settings: LayerSettings,
+    clamp_mtime: Option<i64>,
+    layout: Layout,
+}
+
+impl Form {
+    /// As the store names it.
+    fn id(self) -> String {
+        let mut id = match self.settings.compression {
+            Compression::None => "tar".to_owned(),
+            Compression::Gzip { level } => format!("gzip-{level}"),
+            Compression::Zstd { level } => format!("zstd-{level}"),
+        };
+        if self.layout == Layout::Windows {
+            id.push_str("-windows");
+        }
+        if let Some(seconds) = self.clamp_mtime {
+            id.push_str(&format!("@{seconds}"));
+        }
+        id
     }
 }

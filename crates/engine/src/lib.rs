@@ -97,8 +97,8 @@ pub struct Job {
     pub layers: Option<LayerSettings>,
     /// Image times, seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub source_date_epoch: Option<i64>,
-    /// Annotations for every manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations for the manifest of each output of the graph, in order.
+    pub annotations: Vec<BTreeMap<String, String>>,
     /// Who is told.
     pub events: Events,
     /// Told of each layer that is made, as soon as its blob is in the store, so that pushing overlaps building.

@@ -17,6 +17,7 @@ pub mod diff;
 pub mod extract;
 
 mod overlay;
+mod windows;
 
 pub use archive::{Entry, EntryKind, TarWriter, Timestamp};
 pub use compress::Compression;
@@ -26,3 +27,4 @@ pub use extract::{
     unpack_archive,
 };
 pub use overlay::is_image_xattr;
+pub use windows::Layout;

@@ -12,9 +12,11 @@
 //! | [`json`] | how those are read and written | - |
 //! | [`media_type`] | OCI and Docker schema 2 media types | image-spec, distribution |
 //! | [`layout`] | an image as a directory | image-spec `image-layout.md` |
+//! | [`annotations`] | which document an annotation is for | image-spec `annotations.md` |
 //! | [`assemble`] | children to one image index | image-spec `image-index.md` |
 //! | [`verify`] | whether a child is what its descriptor and the request promise | promise 3 |
 
+pub mod annotations;
 pub mod assemble;
 pub mod config;
 pub mod descriptor;

@@ -203,7 +203,11 @@ fn job(
             .any(Target::needs_layers)
             .then(|| LayerSettings { compression: layer_compression(request.compression) }),
         source_date_epoch: request.source_date_epoch,
-        annotations: request.annotations.clone(),
+        annotations: request
+            .platforms
+            .iter()
+            .map(|platform| request.annotations.manifest(platform))
+            .collect(),
         events: Events::new(move |event| {
             observer.lock().expect("no holder panics").observe(&event);
             events.send(event);

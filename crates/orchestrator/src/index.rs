@@ -1,9 +1,7 @@
 //! Verified children become one image index.
 
-use std::collections::BTreeMap;
-
 use archway_engine::BuiltImage;
-use archway_oci::{Descriptor, assemble, media_type, verify};
+use archway_oci::{Descriptor, annotations::Annotations, assemble, media_type, verify};
 
 use crate::Error;
 
@@ -21,12 +19,16 @@ pub fn verify(image: &BuiltImage) -> Vec<verify::Finding> {
     verify::child(&image.platform, &image.descriptor, &image.manifest, &image.config)
 }
 
-/// Puts `children` into one index, in this order.
-pub fn assemble(
-    children: &[BuiltImage],
-    annotations: &BTreeMap<String, String>,
-) -> Result<BuiltIndex, Error> {
-    let descriptors: Vec<Descriptor> = children.iter().map(|child| child.descriptor.clone()).collect();
-    let (_, bytes) = assemble::image_index(&descriptors, annotations)?;
-    Ok(BuiltIndex { descriptor: Descriptor::of(media_type::OCI_INDEX, &bytes), bytes })
+/// Puts `children` into one index, in this order. Their manifests have their annotations already.
+pub fn assemble(children: &[BuiltImage], annotations: &Annotations) -> Result<BuiltIndex, Error> {
+    let describe = |child: &BuiltImage| {
+        let mut descriptor = child.descriptor.clone();
+        descriptor.annotations.extend(annotations.manifest_descriptor(&child.platform));
+        descriptor
+    };
+    let descriptors: Vec<Descriptor> = children.iter().map(describe).collect();
+    let (_, bytes) = assemble::image_index(&descriptors, &annotations.index())?;
+    let mut descriptor = Descriptor::of(media_type::OCI_INDEX, &bytes);
+    descriptor.annotations = annotations.index_descriptor();
+    Ok(BuiltIndex { descriptor, bytes })
 }

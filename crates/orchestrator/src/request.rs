@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::Network;
-use archway_oci::{Platform, Reference};
+use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_report::Strategy;
 
 /// One `archway build` or `archway plan`.
@@ -21,8 +21,8 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// `--label`, set on every image config.
     pub labels: BTreeMap<String, String>,
-    /// `--annotation`, set on the index and every manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// `--annotation`, and the annotations of the outputs.
+    pub annotations: Annotations,
     /// `--tag`, in order.
     pub tags: Vec<Reference>,
     /// Where results go. Empty: the local store, if there is a tag or not.
@@ -142,7 +142,7 @@ pub(crate) mod fixtures {
             build_args: BTreeMap::new(),
             target: None,
             labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
             no_cache: false,

@@ -5,6 +5,7 @@
 //! | `busybox` | busybox-static with all its applets | all six |
 //! | `golang` | busybox and Debian's Go compiler, in `/usr/local/go` as in Docker's image | this machine's |
 //! | `debian` | a minimal Debian with apt | all six, or those asked for |
+//! | `nanoserver` | a stand-in for a Windows base: its layout, nothing of Windows | windows/amd64, two versions |
 //!
 //! Each image is made once and kept in the [`Cache`]. The files, names and variables of an image are
 //! those of the image of the same name on Docker Hub, as far as a Dockerfile notices.
@@ -12,6 +13,7 @@
 mod busybox;
 mod debian;
 mod golang;
+mod nanoserver;
 
 use std::{env, fmt, io, path::Path, str::FromStr};
 
@@ -120,7 +122,7 @@ pub enum BaseError {
     #[error("no base images for {0}; there are linux/amd64, arm64, arm/v7, 386, ppc64le and s390x")]
     UnknownPlatform(String),
     /// No image has this name.
-    #[error("no base image `{0}`; there are busybox, golang and debian")]
+    #[error("no base image `{0}`; there are busybox, golang, debian and nanoserver")]
     UnknownBase(String),
 }
 
@@ -133,6 +135,13 @@ pub enum Base {
     Golang,
     /// A minimal Debian.
     Debian,
+    /// The layout of Windows.
+    Nanoserver,
+}
+
+impl Base {
+    /// Every base image.
+    pub const ALL: [Self; 4] = [Self::Busybox, Self::Golang, Self::Debian, Self::Nanoserver];
 }
 
 impl fmt::Display for Base {
@@ -141,6 +150,7 @@ impl fmt::Display for Base {
             Self::Busybox => "busybox",
             Self::Golang => "golang",
             Self::Debian => "debian",
+            Self::Nanoserver => "nanoserver",
         })
     }
 }
@@ -149,8 +159,7 @@ impl FromStr for Base {
     type Err = BaseError;
 
     fn from_str(text: &str) -> Result<Self, BaseError> {
-        let found =
-            [Self::Busybox, Self::Golang, Self::Debian].into_iter().find(|base| base.to_string() == text);
+        let found = Self::ALL.into_iter().find(|base| base.to_string() == text);
         found.ok_or_else(|| BaseError::UnknownBase(text.to_owned()))
     }
 }
@@ -179,6 +188,7 @@ impl BaseImages {
             Base::Busybox => self.busybox(),
             Base::Golang => self.golang(),
             Base::Debian => self.debian(&ARCHITECTURES),
+            Base::Nanoserver => self.image("nanoserver-1", nanoserver::write),
         }
     }
 
@@ -258,7 +268,7 @@ mod tests {
         assert_eq!(Architecture::of_platform("linux/arm/v7").unwrap().debian, "armhf");
         assert_eq!(Architecture::of_platform("linux/ppc64le").unwrap().debian, "ppc64el");
         assert!(matches!(Architecture::of_platform("linux/arm"), Err(BaseError::UnknownPlatform(_))));
-        for base in [Base::Busybox, Base::Golang, Base::Debian] {
+        for base in Base::ALL {
             assert_eq!(base.to_string().parse::<Base>().unwrap(), base);
         }
         assert!(matches!("alpine".parse::<Base>(), Err(BaseError::UnknownBase(_))));

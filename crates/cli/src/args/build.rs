@@ -8,7 +8,7 @@ use archway_orchestrator::request::{BuildRequest, Compression, Destination, OnFa
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
-use super::{output, value};
+use super::{annotation, output, value};
 use crate::error::CliError;
 
 /// What is built, the same for `build` and `plan`.
@@ -38,8 +38,8 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
 
-    /// Set an annotation on the index and on every manifest
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Set an annotation on the manifests, or where SCOPE says: manifest[PLATFORM], index, …-descriptor
+    #[arg(long, value_name = "[SCOPE:]KEY=VALUE")]
     annotation: Vec<String>,
 
     /// Resolve base images at their registry, even if the local store has them
@@ -177,7 +177,9 @@ impl BuildArgs {
     pub(crate) fn request(&self) -> Result<BuildRequest, CliError> {
         let mut request = self.source.request()?;
         request.tags = self.tag.iter().map(|tag| value::name("--tag", tag)).collect::<Result<_, _>>()?;
-        request.outputs = self.outputs()?;
+        let (outputs, annotations) = output::parse_all(&self.output, &request.platforms)?;
+        request.outputs = self.outputs(outputs);
+        request.annotations.extend(annotations);
         request.no_cache = self.no_cache;
         request.timeout = self.timeout;
         request.jobs = self.jobs.map(usize::from);
@@ -194,9 +196,7 @@ impl BuildArgs {
     }
 
     /// `--push` and `--load` are short for outputs, and turn an image output into theirs.
-    fn outputs(&self) -> Result<Vec<OutputSpec>, CliError> {
-        let mut outputs =
-            self.output.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    fn outputs(&self, mut outputs: Vec<OutputSpec>) -> Vec<OutputSpec> {
         if self.push {
             for output in &mut outputs {
                 if let OutputSpec::Image { names } = output {
@@ -210,7 +210,7 @@ impl BuildArgs {
         if self.load {
             outputs.push(OutputSpec::Docker { destination: Destination::Daemon, names: Vec::new() });
         }
-        Ok(outputs)
+        outputs
     }
 
     /// How progress is shown.
@@ -248,11 +248,11 @@ impl SourceArgs {
             context: self.context.clone(),
             dockerfile: self.file.clone(),
             strategies: self.strategies(&platforms)?,
+            annotations: annotation::parse(&self.annotation, &platforms)?,
             platforms,
             build_args: build_args(&self.build_arg),
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
-            annotations: value::map("--annotation", &self.annotation)?,
             tags: Vec::new(),
             outputs: Vec::new(),
             no_cache: false,

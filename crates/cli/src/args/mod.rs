@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod annotation;
 mod build;
 mod image;
 mod output;

@@ -3,22 +3,48 @@
 
 use std::collections::BTreeMap;
 
-use archway_oci::Reference;
+use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_orchestrator::request::{Destination, OutputSpec};
 
-use super::value;
+use super::{annotation, value};
 use crate::error::CliError;
 
 const FLAG: &str = "--output";
 const TYPES: [&str; 7] = ["registry", "image", "oci", "docker", "local", "tar", "cacheonly"];
 
+/// All outputs, and the annotations that they ask for.
+pub(crate) fn parse_all(
+    given: &[String],
+    platforms: &[Platform],
+) -> Result<(Vec<OutputSpec>, Annotations), CliError> {
+    let mut outputs = Vec::with_capacity(given.len());
+    let mut annotations: Option<Annotations> = None;
+    for text in given {
+        let (output, own) = parse(text, platforms)?;
+        if matches!(output, OutputSpec::Image { .. } | OutputSpec::Registry { .. } | OutputSpec::Oci { .. }) {
+            if annotations.as_ref().is_some_and(|others| *others != own) {
+                return Err(CliError::Usage {
+                    flag: FLAG,
+                    message: "outputs with different annotations would be different images".to_owned(),
+                    hint: Some("give all of them the same, or use --annotation".to_owned()),
+                });
+            }
+            annotations = Some(own);
+        }
+        outputs.push(output);
+    }
+    Ok((outputs, annotations.unwrap_or_default()))
+}
+
 /// Parses one `--output`. Keys that its type does not know are errors.
-pub(crate) fn parse(text: &str) -> Result<OutputSpec, CliError> {
+fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations), CliError> {
     if text == "-" {
-        return Ok(OutputSpec::Tar { destination: Destination::Stdout, platform_split: None });
+        let output = OutputSpec::Tar { destination: Destination::Stdout, platform_split: None };
+        return Ok((output, Annotations::default()));
     }
     if !text.contains('=') {
-        return Ok(OutputSpec::Local { directory: text.into(), platform_split: None });
+        let output = OutputSpec::Local { directory: text.into(), platform_split: None };
+        return Ok((output, Annotations::default()));
     }
     let mut keys = Keys::parse(text)?;
     let kind = keys.take("type").ok_or_else(|| CliError::usage(FLAG, format!("`{text}` has no type=")))?;
@@ -29,6 +55,10 @@ pub(crate) fn parse(text: &str) -> Result<OutputSpec, CliError> {
         "local" | "tar" => &["dest", "platform-split"],
         "cacheonly" => &[],
         other => return Err(value::unknown(FLAG, "output type", other, &TYPES)),
+    };
+    let annotations = match kind.as_str() {
+        "registry" | "image" | "oci" => keys.annotations(platforms)?,
+        _ => Annotations::default(),
     };
     keys.check(&kind, known)?;
     let output = match kind.as_str() {
@@ -68,7 +98,7 @@ pub(crate) fn parse(text: &str) -> Result<OutputSpec, CliError> {
     if matches!(&output, OutputSpec::Oci { tar: false, destination: Destination::Stdout, .. }) {
         return Err(CliError::usage(FLAG, "tar=false needs a directory: dest=DIR"));
     }
-    Ok(output)
+    Ok((output, annotations))
 }
 
 fn missing_destination(kind: &str) -> CliError {
@@ -84,7 +114,12 @@ impl Keys {
             let (key, value) = field
                 .split_once('=')
                 .ok_or_else(|| CliError::usage(FLAG, format!("`{field}` is not key=value")))?;
-            if keys.insert(key.trim().to_ascii_lowercase(), value.to_owned()).is_some() {
+            // Annotations are keys of somebody else's, and may have capital letters.
+            let name = match key.trim() {
+                key if key.starts_with("annotation") => key.to_owned(),
+                key => key.to_ascii_lowercase(),
+            };
+            if keys.insert(name, value.to_owned()).is_some() {
                 return Err(CliError::usage(FLAG, format!("`{key}` is given twice")));
             }
         }
@@ -96,6 +131,20 @@ impl Keys {
             Some(key) => Err(value::unknown(FLAG, &format!("key of type={kind}"), key, known)),
             None => Ok(()),
         }
+    }
+
+    /// Takes the keys that are annotations.
+    fn annotations(&mut self, platforms: &[Platform]) -> Result<Annotations, CliError> {
+        let mut annotations = Annotations::default();
+        let mut others = BTreeMap::new();
+        for (name, value) in std::mem::take(&mut self.0) {
+            match annotation::output_key(FLAG, &name, platforms)? {
+                Some((scope, key)) => annotations.set(scope, key, value),
+                None => drop(others.insert(name, value)),
+            }
+        }
+        self.0 = others;
+        Ok(annotations)
     }
 
     fn take(&mut self, key: &str) -> Option<String> {
@@ -178,8 +227,22 @@ mod tests {
             ),
         ];
         for (text, want) in cases {
-            assert_eq!(parse(text).unwrap(), want, "{text}");
+            assert_eq!(parse(text, &[]).unwrap().0, want, "{text}");
         }
+    }
+
+    #[test]
+    fn annotations_are_the_same_for_all_outputs() {
+        let parse = |outputs: &[&str]| {
+            let outputs: Vec<String> = outputs.iter().map(|&text| text.to_owned()).collect();
+            parse_all(&outputs, &[]).map(|(_, annotations)| annotations.index())
+        };
+        let oci = "type=oci,dest=x,annotation-index.Vendor=me";
+        let vendor = BTreeMap::from([("Vendor".to_owned(), "me".to_owned())]);
+        assert_eq!(parse(&[oci]).unwrap(), vendor);
+        assert_eq!(parse(&[oci, "type=local,dest=y"]).unwrap(), vendor);
+        assert!(parse(&[oci, "type=registry"]).is_err());
+        assert!(parse(&["type=local,dest=y,annotation.a=b"]).is_err());
     }
 
     #[test]
@@ -195,7 +258,7 @@ mod tests {
             ("type=image,push-by-digest=true", "push-by-digest=true needs push=true", None),
         ];
         for (text, want, want_hint) in cases {
-            match parse(text) {
+            match parse(text, &[]) {
                 Err(CliError::Usage { message, hint, .. }) => {
                     assert_eq!((message.as_str(), hint.as_deref()), (want, want_hint), "{text}");
                 }

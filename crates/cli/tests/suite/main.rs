@@ -8,6 +8,7 @@
 //! | [`readback`] | a pushed image as skopeo and tar see it |
 //! | the others | one theme each |
 
+mod annotations;
 mod build_push;
 mod copy_flags;
 mod determinism;
@@ -23,3 +24,4 @@ mod rootless;
 mod run_inspect;
 mod scene;
 mod stages;
+mod windows;

@@ -109,14 +109,19 @@ impl Child {
     /// The content of a file, from the last layer that has it.
     #[track_caller]
     pub(crate) fn text(&self, path: &str) -> String {
+        String::from_utf8(self.bytes(path)).unwrap()
+    }
+
+    /// The same as bytes.
+    #[track_caller]
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
         let layers = self.layers();
         let found = layers.iter().rev().find_map(|layer| {
             let mut tar = Command::new("tar");
             tar.arg("-xOzf").arg(blob(self.directory.path(), layer)).arg(path);
             process::output(&mut tar).ok()
         });
-        let bytes = found.unwrap_or_else(|| panic!("no layer of {} has {path}", self.platform));
-        String::from_utf8(bytes).unwrap()
+        found.unwrap_or_else(|| panic!("no layer of {} has {path}", self.platform))
     }
 
     fn layers(&self) -> &[Value] {

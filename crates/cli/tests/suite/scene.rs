@@ -106,6 +106,13 @@ fn needs() -> bool {
     tools::require_each(&["docker-registry", "skopeo", "qemu-aarch64-static"])
 }
 
+/// `localhost:PORT/NAME` of another base image than busybox.
+pub(crate) fn base(base: Base) -> String {
+    let bases = BaseImages::open().expect("a cache of base images");
+    bases.push(base, &registry().host()).expect("the base image can be made and pushed");
+    registry().reference(&base.to_string())
+}
+
 /// Started by the first test; its watchdog ends it with this program.
 fn registry() -> &'static RealRegistry {
     static REGISTRY: OnceLock<RealRegistry> = OnceLock::new();

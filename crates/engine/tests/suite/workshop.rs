@@ -149,7 +149,7 @@ impl Workshop {
             jobs: 4,
             layers: Some(LayerSettings { compression: Compression::gzip() }),
             source_date_epoch: None,
-            annotations: BTreeMap::new(),
+            annotations: Vec::new(),
             events: self.sender.clone(),
             on_layer: Arc::new(|_| {}),
         })

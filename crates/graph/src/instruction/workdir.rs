@@ -22,7 +22,9 @@ pub(crate) fn workdir(
     let mut layer = Layer::None;
     if directory != "/" {
         let base = builder.state.node;
-        let user = builder.state.image.config.user.clone();
+        // Accounts of Windows have no numbers; who owns the directory there is in its security descriptor.
+        let is_windows = builder.state.platform.os == "windows";
+        let user = if is_windows { String::new() } else { builder.state.image.config.user.clone() };
         let op = Op::Mkdir(MkdirOp { base, path: directory.clone(), user });
         builder.advance(step, op, &step.instruction.line);
         layer = Layer::Made;

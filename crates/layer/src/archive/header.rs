@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{BLOCK, Entry, EntryKind, MAX_EXTENSION, WriteError, padding};
+use crate::windows::{self, Layout};
 
 const NAME: usize = 100;
 const PREFIX: usize = 155;
@@ -16,7 +17,7 @@ const OCTAL_11: u64 = 0o77_777_777_777;
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Everything that precedes the data of `entry`, a whole number of blocks.
-pub(super) fn encode(entry: &Entry, mtime: i64) -> Result<Vec<u8>, WriteError> {
+pub(super) fn encode(entry: &Entry, mtime: i64, layout: Layout) -> Result<Vec<u8>, WriteError> {
     let mut name = entry.path.clone();
     if entry.kind == EntryKind::Directory {
         name.push(b'/');
@@ -25,7 +26,12 @@ pub(super) fn encode(entry: &Entry, mtime: i64) -> Result<Vec<u8>, WriteError> {
         EntryKind::Symlink { target } | EntryKind::Hardlink { target } => target,
         _ => b"",
     };
-    let records = records(entry, &name, link, mtime)?;
+    let mut records = records(entry, &name, link, mtime)?;
+    let mut mode = entry.mode & 0o7777;
+    if layout == Layout::Windows {
+        records.extend(windows::records(entry, mtime));
+        mode |= windows::type_bits(&entry.kind);
+    }
     let mut blocks = Vec::with_capacity(BLOCK * if records.is_empty() { 1 } else { 3 });
     if !records.is_empty() {
         append_extension(&mut blocks, entry, &name, &records)?;
@@ -36,7 +42,7 @@ pub(super) fn encode(entry: &Entry, mtime: i64) -> Result<Vec<u8>, WriteError> {
         prefix: &prefix,
         link: &ascii(link, NAME),
         kind: type_flag(&entry.kind),
-        mode: u64::from(entry.mode & 0o7777),
+        mode: u64::from(mode),
         uid: or_zero(u64::from(entry.uid), OCTAL_7),
         gid: or_zero(u64::from(entry.gid), OCTAL_7),
         size: or_zero(entry.data_size(), OCTAL_11),
@@ -247,7 +253,7 @@ mod tests {
     fn an_ordinary_file_is_one_block_that_the_tar_crate_reads() {
         let mut entry = Entry::file("etc/passwd", 7, 0o4755);
         (entry.uid, entry.gid) = (1000, 0o7_777_777);
-        let blocks = encode(&entry, 1_700_000_000).expect("encodes");
+        let blocks = encode(&entry, 1_700_000_000, Layout::Unix).expect("encodes");
         assert_eq!(blocks.len(), BLOCK);
         let header = ::tar::Header::from_byte_slice(&blocks);
         assert_eq!(header.path_bytes().as_ref(), b"etc/passwd");

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::{BLOCK, Entry, EntryKind, header, padding};
+use crate::windows::{self, Layout};
 
 /// Bytes read from a file at a time.
 const CHUNK: usize = 128 * 1024;
@@ -95,6 +96,7 @@ impl<W: Write> Sink for W {
 pub struct TarWriter<S> {
     sink: S,
     clamp_mtime: Option<i64>,
+    layout: Layout,
     entries: u64,
     chunk: Vec<u8>,
 }
@@ -103,7 +105,18 @@ impl<S: Sink> TarWriter<S> {
     /// An empty archive. Modification times after `clamp_mtime` (seconds since the epoch, the meaning
     /// of `SOURCE_DATE_EPOCH`) are written as `clamp_mtime`.
     pub fn new(sink: S, clamp_mtime: Option<i64>) -> Self {
-        Self { sink, clamp_mtime, entries: 0, chunk: vec![0; CHUNK] }
+        Self { sink, clamp_mtime, layout: Layout::Unix, entries: 0, chunk: vec![0; CHUNK] }
+    }
+
+    /// The same archive in the layout of a layer: paths of entries are those of the root file system. With
+    /// [`Layout::Windows`] it begins with the directories of the layout, which do not count as entries.
+    pub fn with_layout(mut self, layout: Layout) -> Result<Self, WriteError> {
+        if layout == Layout::Windows {
+            for root in windows::roots() {
+                self.write(&root, layout, io::empty())?;
+            }
+        }
+        Ok(Self { layout, ..self })
     }
 
     /// How many entries were appended.
@@ -127,17 +140,25 @@ impl<S: Sink> TarWriter<S> {
         {
             return Err(WriteError::InvalidPath { path: header::lossy(target) });
         }
+        match self.layout {
+            Layout::Unix => self.write(entry, Layout::Unix, data)?,
+            Layout::Windows => self.write(&windows::outside(entry), Layout::Windows, data)?,
+        }
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Writes an entry, the path of which is that in the archive.
+    fn write(&mut self, entry: &Entry, layout: Layout, data: impl Read) -> Result<(), WriteError> {
         let mtime = self.clamp_mtime.map_or(entry.mtime.seconds, |most| entry.mtime.seconds.min(most));
-        let head = header::encode(entry, mtime)?;
+        let head = header::encode(entry, mtime, layout)?;
         let size = entry.data_size();
         let padding = padding(size);
         let length = head.len() as u64 + size + padding as u64;
         self.sink.begin_entry(&entry.path, length).map_err(sink)?;
         self.sink.put(&head).map_err(sink)?;
         self.copy(entry, data, size)?;
-        self.sink.put(&[0; BLOCK][..padding]).map_err(sink)?;
-        self.entries += 1;
-        Ok(())
+        self.sink.put(&[0; BLOCK][..padding]).map_err(sink)
     }
 
     fn copy(&mut self, entry: &Entry, mut data: impl Read, size: u64) -> Result<(), WriteError> {

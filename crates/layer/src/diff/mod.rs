@@ -16,6 +16,7 @@ use crate::{
     archive::{Entry, TarWriter, WriteError},
     compress::{self, Compression, InvalidLevel, Members},
     overlay::Markers,
+    windows::Layout,
 };
 
 /// How a layer is made. Its bytes depend on these and on the delta, except on `threads`.
@@ -25,6 +26,8 @@ pub struct LayerOptions {
     pub compression: Compression,
     /// Later modification times become this, in seconds since the epoch (`SOURCE_DATE_EPOCH`).
     pub clamp_mtime: Option<i64>,
+    /// How paths stand in it.
+    pub layout: Layout,
     /// How many threads compress (at most 4 are used); hashing and writing have their own.
     pub threads: NonZeroUsize,
 }
@@ -34,6 +37,7 @@ impl Default for LayerOptions {
         Self {
             compression: Compression::default(),
             clamp_mtime: None,
+            layout: Layout::Unix,
             threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
     }
@@ -131,7 +135,8 @@ where
 {
     options.compression.check().map_err(DiffError::from)?;
     let produced = compress::run(options.compression, options.threads, sink, |members| {
-        let mut layer = TarWriter::new(members, options.clamp_mtime);
+        let layer = TarWriter::new(members, options.clamp_mtime).with_layout(options.layout);
+        let mut layer = layer.map_err(DiffError::from)?;
         append(&mut layer)?;
         let entries = layer.entries();
         Ok::<_, E>((entries, layer.finish().map_err(DiffError::from)?))

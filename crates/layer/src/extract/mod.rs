@@ -20,6 +20,7 @@ use crate::{
     archive::{Limits, ReadError, TarReader},
     compress::Decoder,
     overlay::Markers,
+    windows::{self, Layout},
 };
 pub use format::{ArchiveFormat, is_archive};
 use place::{Extraction, Placed};
@@ -48,6 +49,8 @@ pub enum Ownership {
 pub struct ExtractOptions {
     /// Who owns the files.
     pub ownership: Ownership,
+    /// How paths stand in the layer; an archive that is unpacked has none.
+    pub layout: Layout,
     /// What is refused.
     pub limits: Limits,
 }
@@ -151,7 +154,7 @@ pub fn apply_layer<R: Read + Send>(
     let decoder = Decoder::new(reader, compression).map_err(|source| ReadError::Stream { source })?;
     let (placed, (diff_id, uncompressed_size)) = stream::pumped(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());
-        let placed = place_all(tree, &mut tar, options.ownership)?;
+        let placed = place_all(tree, &mut tar, options.ownership, options.layout)?;
         drain(tar, options.limits.total)?;
         Ok::<_, ExtractError>(placed)
     });
@@ -182,7 +185,7 @@ pub fn unpack_archive<R: Read + Send>(
     let (format, decoder) = format::decoder(reader).map_err(|source| ReadError::Stream { source })?;
     let (placed, _) = stream::pumped(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());
-        let placed = place_all(tree, &mut tar, options.ownership)?;
+        let placed = place_all(tree, &mut tar, options.ownership, Layout::Unix)?;
         // To its end: the compressed formats have their checksums there.
         drain(tar, options.limits.total)?;
         Ok::<_, ExtractError>(placed)
@@ -195,10 +198,17 @@ fn place_all<R: Read>(
     tree: Tree,
     tar: &mut TarReader<R>,
     ownership: Ownership,
+    layout: Layout,
 ) -> Result<Placed, ExtractError> {
     let mut extraction = Extraction::new(tree, ownership);
     while let Some(entry) = tar.next_entry()? {
-        extraction.place(&entry, tar)?;
+        let entry = match layout {
+            Layout::Unix => Some(entry),
+            Layout::Windows => windows::inside(entry),
+        };
+        if let Some(entry) = entry {
+            extraction.place(&entry, tar)?;
+        }
     }
     extraction.finish()
 }

@@ -10,7 +10,7 @@ use archway_layer::{
 
 fn options(compression: Compression, threads: usize) -> LayerOptions {
     let threads = NonZeroUsize::new(threads).expect("some threads");
-    LayerOptions { compression, clamp_mtime: None, threads }
+    LayerOptions { compression, threads, ..LayerOptions::default() }
 }
 
 fn layer_of(tree: &Tree, seed: u64, options: &LayerOptions) -> (LayerInfo, Vec<u8>) {

@@ -8,3 +8,4 @@ mod round_trip;
 mod tools;
 mod trees;
 mod unpacking;
+mod windows;

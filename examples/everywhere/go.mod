@@ -1,0 +1,3 @@
+module everywhere
+
+go 1.19
