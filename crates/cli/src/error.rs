@@ -67,7 +67,7 @@ impl CliError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } | Self::Operation(Error::Output { .. }) => Exit::Usage,
+            Self::Usage { .. } | Self::Operation(Error::Output { .. } | Error::Frontend(_)) => Exit::Usage,
             Self::Reported(exit) => *exit,
             _ => Exit::Failure,
         }
@@ -188,6 +188,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::ReadDockerfile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Some("name it with `-f PATH`, or make a file called `Dockerfile` in the context".to_owned())
         }
+        Error::Frontend(unknown) => Some(unknown.hint()),
         Error::Base { hint, cause, .. } => hint.clone().or_else(|| operation_hint(cause)),
         Error::NoSuchImage { nearest, .. } => match nearest {
             Some(name) => Some(format!("did you mean `{name}`?")),

@@ -6,6 +6,7 @@
 
 mod expander;
 mod pattern;
+mod template;
 mod variables;
 
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::ast::Span;
 use crate::diagnostic::Diagnostic;
 use crate::wildcard::{MAX_TOKENS, Malformed};
-use pattern::Pattern;
+use pattern::{Pattern, clean};
 
 /// Most patterns in one list.
 pub const MAX_PATTERNS: usize = 10_000;
@@ -124,9 +124,10 @@ impl IgnorePatterns {
             if patterns.len() == MAX_PATTERNS {
                 return Err(error(IgnoreProblem::TooMany));
             }
-            let (exception, text) = match text.strip_prefix('!') {
-                Some(rest) => (true, rest.trim()),
-                None => (false, text),
+            let normal = normalized(text);
+            let (exception, text) = match normal.strip_prefix('!') {
+                Some(rest) => (true, rest),
+                None => (false, normal.as_str()),
             };
             if text.is_empty() {
                 return Err(error(IgnoreProblem::EmptyException));
@@ -189,4 +190,16 @@ impl IgnorePatterns {
     pub fn may_contain_exceptions_below(&self, directory: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception && pattern.could_match_below(directory))
     }
+}
+
+/// A pattern, `!` included, as BuildKit gives it to its matcher. It is cleaned twice: once as a line of
+/// the file, without its `!` and a slash before it, and once as a pattern, with its `!`.
+fn normalized(text: &str) -> String {
+    let (mark, path) = match text.strip_prefix('!') {
+        Some(rest) => ("!", rest.trim()),
+        None => ("", text),
+    };
+    let cleaned = if path.is_empty() { String::new() } else { clean(path) };
+    let relative = cleaned.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&cleaned);
+    clean(format!("{mark}{relative}").trim())
 }

@@ -65,12 +65,12 @@ impl Statement<'_> {
         self.exec.take().unwrap_or_else(|| self.arguments.split_blanks().iter().map(Fragment::word).collect())
     }
 
-    fn command(&mut self) -> Result<Command, ParseError> {
-        self.require("a command")?;
-        Ok(match self.exec.take() {
+    /// As in BuildKit, no command at all is an empty text for the shell.
+    fn command(&mut self) -> Command {
+        match self.exec.take() {
             Some(words) => Command::Exec(words.into_iter().map(|word| word.value).collect()),
             None => Command::Shell(self.arguments.text().to_owned()),
-        })
+        }
     }
 }
 
@@ -83,8 +83,8 @@ pub(crate) fn kind(mut statement: Statement<'_>) -> Result<Kind, ParseError> {
         Keyword::Arg => Kind::Arg(pair::arguments(&statement)?),
         Keyword::Env => Kind::Env(pair::pairs(&statement)?),
         Keyword::Label => Kind::Label(pair::pairs(&statement)?),
-        Keyword::Cmd => Kind::Cmd(statement.command()?),
-        Keyword::Entrypoint => Kind::Entrypoint(statement.command()?),
+        Keyword::Cmd => Kind::Cmd(statement.command()),
+        Keyword::Entrypoint => Kind::Entrypoint(statement.command()),
         Keyword::Run => Kind::Run(run(statement)?),
         Keyword::Shell => Kind::Shell(shell(statement)?),
         Keyword::Healthcheck => Kind::Healthcheck(healthcheck::healthcheck(&statement)?),
@@ -104,7 +104,7 @@ pub(crate) fn kind(mut statement: Statement<'_>) -> Result<Kind, ParseError> {
 }
 
 fn run(mut statement: Statement<'_>) -> Result<Run, ParseError> {
-    let command = statement.command()?;
+    let command = statement.command();
     if command == Command::Exec(Vec::new()) {
         return Err(statement.missing("a program"));
     }
@@ -137,7 +137,8 @@ fn one_of(
 }
 
 fn shell(mut statement: Statement<'_>) -> Result<Vec<String>, ParseError> {
-    match statement.command()? {
+    statement.require("a program")?;
+    match statement.command() {
         Command::Shell(_) => Err(statement.error(Problem::NotExecForm { keyword: statement.keyword })),
         Command::Exec(words) if words.is_empty() => Err(statement.missing("a program")),
         Command::Exec(words) => Ok(words),

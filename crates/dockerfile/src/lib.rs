@@ -34,6 +34,7 @@ mod parser;
 mod shell_words;
 pub mod source_text;
 mod suggestion;
+pub mod syntax;
 mod wildcard;
 mod word;
 

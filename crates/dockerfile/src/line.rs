@@ -74,6 +74,11 @@ impl<'a> Fragment<'a> {
         self.part(offset..self.range.len())
     }
 
+    /// With everything that follows it on its line, blanks at the end too.
+    pub(crate) fn to_line_end(&self) -> Self {
+        Self { line: self.line, range: self.range.start..self.line.text.len() }
+    }
+
     pub(crate) fn trim(&self) -> Self {
         let text = self.text();
         let start = text.len() - text.trim_start().len();

@@ -139,11 +139,11 @@ impl<'a> Parser<'a> {
         }
         let trigger = self.trigger(&statement.arguments, keyword(&statement.arguments)?)?;
         let span = Span { end: trigger.span.end, ..line.span() };
-        let mut text = statement.arguments.text().to_owned();
-        if let Some(first) = trigger.kind.heredocs().first() {
-            // The bodies as they are written, up to and including the last delimiter.
-            text.push('\n');
-            text.push_str(self.text.get(first.span.start..span.end).unwrap_or_default());
+        let mut text = statement.arguments.to_line_end().text().to_owned();
+        for heredoc in trigger.kind.heredocs() {
+            // The bodies as they are written: reading the trigger takes the tabs of `<<-` away again.
+            let body = self.text.get(heredoc.span.start..heredoc.span.end).unwrap_or_default();
+            text.push_str(&format!("\n{body}{}", heredoc.name));
         }
         let kind = Kind::OnBuild { instruction: Box::new(trigger), text };
         Ok(Instruction { span, line: one_line(line, Keyword::OnBuild), kind })

@@ -1,5 +1,7 @@
 //! The arguments of an instruction: quoted words, and the exec form.
 
+use std::borrow::Cow;
+
 use crate::ast::Word;
 use crate::line::Fragment;
 
@@ -48,7 +50,8 @@ pub(crate) fn exec_form(arguments: &Fragment<'_>) -> Result<Option<Vec<Word>>, N
     if !text.trim_start().starts_with('[') {
         return Ok(None);
     }
-    let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
+    let json = without_lone_surrogates(text);
+    let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(&json) else { return Ok(None) };
     let places = string_literals(arguments);
     let word = |(element, place): (serde_json::Value, Fragment<'_>)| match element {
         serde_json::Value::String(value) => Ok(Word { value, span: place.span() }),
@@ -58,6 +61,48 @@ pub(crate) fn exec_form(arguments: &Fragment<'_>) -> Result<Option<Vec<Word>>, N
         return Err(NotStrings);
     }
     elements.into_iter().zip(places).map(word).collect::<Result<_, _>>().map(Some)
+}
+
+/// JSON in which an escape of half a surrogate pair, which Go reads as U+FFFD and other readers refuse,
+/// is one of U+FFFD. Nothing changes its place.
+fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+    let mut replaced = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
+        let start = at + found;
+        let pair =
+            unicode_escape(json, start).map(|unit| (unit, unicode_escape(json, start + UNICODE_ESCAPE)));
+        at = match pair {
+            Some((0xd800..=0xdbff, Some(0xdc00..=0xdfff))) => start + 2 * UNICODE_ESCAPE,
+            Some((0xd800..=0xdfff, _)) => {
+                replaced.push_str(json.get(copied..start).unwrap_or_default());
+                replaced.push_str("\\ufffd");
+                copied = start + UNICODE_ESCAPE;
+                copied
+            }
+            // The backslash and what it escapes, which may be a backslash.
+            _ => {
+                start
+                    + 1
+                    + json.get(start + 1..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8)
+            }
+        };
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    replaced.push_str(json.get(copied..).unwrap_or_default());
+    Cow::Owned(replaced)
+}
+
+/// Length of `\u0041`.
+const UNICODE_ESCAPE: usize = 6;
+
+/// The UTF-16 unit that an escape at this place stands for.
+fn unicode_escape(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + UNICODE_ESCAPE)?.strip_prefix("\\u")?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
 /// What stands between the double quotes of valid JSON.

@@ -18,6 +18,8 @@ fn variables() -> BTreeMap<String, String> {
         ("PATTERN", "*.so"),
         ("ESCAPED", "\\*"),
         ("SLASH", "/"),
+        ("HASH", "#"),
+        ("LINES", "a.a\nb.a\n"),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
@@ -138,9 +140,21 @@ fn patterns() {
         ("${FILE/u*/_}", "/_"),
         ("${A//*/_}", "_"),
         ("${FILE/nothing/_}", "/usr/lib/libc.so.6"),
-        // The replacement is no pattern, and no template of a regular expression.
+        // The replacement is no pattern. Where all matches are replaced, it is a template.
         ("${A/x/*}", "*"),
-        ("${A//x/'$1'}", "$1"),
+        ("${A/x/'$0$1'}", "$0$1"),
+        ("${A//x/'<$0$1$$>'}", "<x$>"),
+        // The second operator may come out of a variable, or of quotes.
+        ("${FILE#$HASH*/}", "libc.so.6"),
+        ("${FILE##$HASH*/}", "/usr/lib/libc.so.6"),
+        ("${FILE%'%/*'}", ""),
+        // Neither wildcard matches a line break.
+        ("${LINES##*}", "\nb.a\n"),
+        ("${LINES#?.}", "a\nb.a\n"),
+        ("${LINES%%.*}", "a.a\nb.a\n"),
+        ("${LINES//.*/}", "a\nb\n"),
+        ("${LINES/b*a/_}", "a.a\n_\n"),
+        ("${LINES//?/_}", "___\n___\n"),
         // An empty pattern matches before every character and at the end.
         ("${A/$EMPTY/_}", "_x"),
         ("${STARS//$EMPTY/}", "a***yy*"),

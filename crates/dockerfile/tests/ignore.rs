@@ -33,6 +33,11 @@ const TABLE: &[(&str, &str, bool)] = &[
     ("..", "docs", false),
     (".", "docs", false),
     ("/", "docs", false),
+    // Cleaned once as a line of the file and once as a pattern.
+    ("./ docs", "docs", true),
+    ("docs\n! ./ docs / ", "docs", true),
+    ("docs\n/!docs", "docs", false),
+    ("docs\n!x/../docs", "docs", false),
     // `**`
     ("**", "a", true),
     ("**", "a/b", true),

@@ -95,6 +95,12 @@ fn directives() {
         ("# syntax=a\n#\n# escape=`\nFROM a", '\\', Some("a"), None),
         ("# escape=\n# escape=`\nFROM a", '\\', None, None),
         ("#!/usr/bin/env x\n# syntax=a\n# escape=`\nFROM a", '\\', Some("a"), None),
+        // Behind a `#!` line the first of two counts, and what is wrong with `escape` does not matter.
+        ("#!/usr/bin/env x\n# syntax=a\n# syntax=b\n# check=skip=all\nFROM a", '\\', Some("a"), None),
+        ("#!/usr/bin/env x\n# escape=z\n# check=skip=all\nFROM a", '\\', None, Some("skip=all")),
+        // Indented, only `escape` is a directive; the others end there.
+        (" # syntax=a\n# escape=`\nFROM a", '`', None, None),
+        ("# syntax=a\n\t# escape=`\n# check=skip=all\nFROM a", '`', Some("a"), None),
     ];
     for (text, escape, syntax, check) in table {
         let file = dockerfile(text);
@@ -158,6 +164,12 @@ fn shell_and_exec_form() {
         ("CMD [\"a\", \"b c\"]", exec(&["a", "b c"])),
         ("CMD   [ \"a\" , \"\\\"\\u00e9\" ] ", exec(&["a", "\"é"])),
         ("CMD []", exec(&[])),
+        ("CMD", shell("")),
+        // Half a surrogate pair is U+FFFD, as Go reads it.
+        (
+            r#"CMD ["\ud83d\ude00", "\ud83d", "\ude00\ud83d", "\\ud83d"]"#,
+            exec(&["😀", "\u{fffd}", "\u{fffd}\u{fffd}", "\\ud83d"]),
+        ),
         // Not JSON, so for the shell.
         ("CMD ['a']", shell("['a']")),
         ("CMD [\"a\"", shell("[\"a\"")),
@@ -409,9 +421,12 @@ fn scripts() {
 fn triggers() {
     let table = [
         ("ONBUILD RUN a  b", "RUN a  b"),
-        ("onbuild   copy . \\\n  /x ", "copy .   /x"),
+        ("onbuild   copy . \\\n  /x ", "copy .   /x "),
         ("ONBUILD RUN <<-A <<B\n\tx\n\tA\ny\nB\n", "RUN <<-A <<B\n\tx\n\tA\ny\nB"),
         ("ONBUILD ENV a=b", "ENV a=b"),
+        // Blanks at the end stay, the delimiter stands alone.
+        ("ONBUILD RUN a  \n", "RUN a  "),
+        ("ONBUILD COPY <<-A <<B /\n\ta\n\tA\nb\r\nB\r\n", "COPY <<-A <<B /\n\ta\nA\nb\r\nB"),
     ];
     for (line, expected) in table {
         let Kind::OnBuild { instruction, text } = kind(line) else { panic!("{line}") };

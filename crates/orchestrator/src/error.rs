@@ -33,6 +33,9 @@ pub enum Error {
         /// What is wrong, where.
         diagnostic: Box<Diagnostic>,
     },
+    /// `BUILDKIT_SYNTAX` names a frontend that is not spoken here.
+    #[error(transparent)]
+    Frontend(archway_dockerfile::syntax::UnknownFrontend),
     /// A `.dockerignore` file is wrong.
     #[error("{}", diagnostic.message)]
     DockerIgnore {

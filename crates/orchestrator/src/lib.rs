@@ -18,6 +18,7 @@ use archway_report::Events;
 
 pub mod build;
 pub mod error;
+mod frontend;
 pub mod images;
 pub mod index;
 pub mod inspect;

@@ -9,13 +9,14 @@ use std::{
 use archway_dockerfile::{
     MAX_TEXT_BYTES,
     ast::{Dockerfile, SourceText},
+    diagnostic::Diagnostic,
     ignore::IgnorePatterns,
 };
 use archway_graph::{CopySource, Graph, Inputs, Lowering, Op, lower};
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 
-use crate::{Context, Error, request::BuildRequest, resolve::Bases};
+use crate::{Context, Error, frontend, request::BuildRequest, resolve::Bases};
 
 /// A build that is ready to run.
 pub struct Prepared {
@@ -39,13 +40,14 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         return Err(Error::ContextMissing { path: request.context.clone() });
     }
     let path = request.dockerfile.clone().unwrap_or_else(|| request.context.join("Dockerfile"));
-    let text = read_text(&path, |source| Error::ReadDockerfile { path: path.clone(), source })?;
+    let text = read_dockerfile(&path)?;
     let refused = |diagnostic| Error::Dockerfile { text: text.clone(), diagnostic: Box::new(diagnostic) };
+    let newer = frontend::choose(&text, &request.build_args)?;
     let dockerfile = archway_dockerfile::parse_source(text.clone());
     let dockerfile = Arc::new(dockerfile.map_err(|error| refused(error.diagnostic()))?);
     let (build_platform, processor) = (Platform::host(), Platform::host_processor());
     let mut bases = Bases::default();
-    let graph = loop {
+    let mut graph = loop {
         let inputs = Inputs {
             dockerfile: &dockerfile,
             platforms: &request.platforms,
@@ -63,6 +65,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             Lowering::Needs(requests) => bases.add(context, &text, requests, request.pull).await?,
         }
     };
+    graph.warnings.extend(newer);
     let snapshot = match copies_from_context(&graph) {
         true => Some(Arc::new(scan(request.context.clone(), &path).await?)),
         false => None,
@@ -77,13 +80,30 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
     })
 }
 
-fn read_text(path: &Path, failed: impl Fn(io::Error) -> Error) -> Result<SourceText, Error> {
+/// A file that is called `dockerfile` is found as `Dockerfile` too, as in BuildKit.
+fn read_dockerfile(path: &Path) -> Result<SourceText, Error> {
+    let lower_case = path.with_file_name("dockerfile");
+    let is_lower_case =
+        path.file_name() == Some("Dockerfile".as_ref()) && !path.exists() && lower_case.exists();
+    let path = if is_lower_case { &lower_case } else { path };
+    let failed = |source| Error::ReadDockerfile { path: path.to_owned(), source };
+    read_text(path, failed, |text, diagnostic| Error::Dockerfile { text, diagnostic })
+}
+
+fn read_text(
+    path: &Path,
+    failed: impl Fn(io::Error) -> Error,
+    refused: impl Fn(SourceText, Box<Diagnostic>) -> Error,
+) -> Result<SourceText, Error> {
     let size = std::fs::metadata(path).map_err(&failed)?.len();
     if size > MAX_TEXT_BYTES as u64 {
         return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
-    let text = std::fs::read_to_string(path).map_err(&failed)?;
-    Ok(SourceText::new(path.display().to_string(), &text))
+    let bytes = std::fs::read(path).map_err(&failed)?;
+    SourceText::from_bytes(path.display().to_string(), &bytes).map_err(|error| {
+        let diagnostic = Box::new(error.diagnostic());
+        refused(error.text, diagnostic)
+    })
 }
 
 fn copies_from_context(graph: &Graph) -> bool {
@@ -99,7 +119,9 @@ async fn scan(root: PathBuf, dockerfile: &Path) -> Result<archway_source::Snapsh
     tokio::task::spawn_blocking(move || {
         let ignore = match candidates.into_iter().find(|path| path.exists()) {
             Some(path) => {
-                let text = read_text(&path, |source| Error::Read { path: path.clone(), source })?;
+                let failed = |source| Error::Read { path: path.clone(), source };
+                let refused = |text, diagnostic| Error::DockerIgnore { text, diagnostic };
+                let text = read_text(&path, failed, refused)?;
                 IgnorePatterns::parse(&text.text).map_err(|error| {
                     let diagnostic = Box::new(error.diagnostic());
                     Error::DockerIgnore { text, diagnostic }

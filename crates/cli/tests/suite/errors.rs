@@ -78,6 +78,9 @@ refused! {
     unknown_instruction: "FROM BASE\nRUNN make\n", [];
     unknown_instruction_flag: "FROM BASE\nCOPY --chwon=1 app.txt /\n", [];
     empty_dockerfile: "", [];
+    unknown_frontend: "# syntax=example/frontend:2\nFROM BASE\n", [];
+    unknown_frontend_of_another_language: "// syntax=example/frontend:2\nimport \"app\"\n", [];
+    unknown_frontend_by_argument: "FROM BASE\n", ["--build-arg", "BUILDKIT_SYNTAX=example/frontend"];
     instruction_before_from: "RUN true\n", [];
     missing_base: "FROM BASE-nowhere:1\nRUN true\n", [];
     missing_platform: "FROM BASE\nRUN true\n", ["--platform", "linux/amd64,linux/riscv64"];

@@ -16,6 +16,7 @@ mod docker;
 mod errors;
 mod instructions;
 mod interrupt;
+mod language;
 mod layers_shared;
 mod login;
 mod outputs;

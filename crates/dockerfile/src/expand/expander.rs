@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::pattern::{Extent, MAX_PATTERN_CHARS, Pattern, PatternError};
+use super::template::Template;
 use super::{ExpandError, ExpandProblem as Problem, Expanded, Lookup, MAX_EXPANDED_BYTES, MAX_NESTING};
 use crate::ast::{Span, Word};
 
@@ -248,14 +249,12 @@ impl<'a> Expander<'a> {
 
     /// `${name#pattern}`, `${name%pattern}`; doubled, the longest match.
     fn trimmed(&mut self, name: &str, operator: char, start: usize) -> Result<String, ExpandError> {
-        let extent = if self.peek() == Some(operator) {
-            self.next();
-            Extent::Longest
-        } else {
-            Extent::Shortest
-        };
         let word = self.until('}', Escapes::Kept, start, Problem::UnclosedBrace)?;
-        let pattern = self.pattern(&word, start)?;
+        // As in BuildKit, the second operator may also come out of a variable.
+        let (extent, pattern) = match word.strip_prefix(operator) {
+            Some(rest) => (Extent::Longest, self.pattern(rest, start)?),
+            None => (Extent::Shortest, self.pattern(&word, start)?),
+        };
         let value = self.value_of(name, start)?.unwrap_or_default();
         Ok(match operator {
             '#' => pattern.trim_start(&value, extent),
@@ -274,7 +273,11 @@ impl<'a> Expander<'a> {
         let replacement = self.until('}', Escapes::Kept, start, Problem::UnclosedBrace)?;
         let pattern = self.pattern(&word, start)?;
         let value = self.value_of(name, start)?.unwrap_or_default();
-        let Some(result) = pattern.replace(&value, &replacement, all, MAX_EXPANDED_BYTES) else {
+        let result = match all {
+            true => pattern.replace_all(&value, &Template::parse(&replacement), MAX_EXPANDED_BYTES),
+            false => pattern.replace_first(&value, &replacement, MAX_EXPANDED_BYTES),
+        };
+        let Some(result) = result else {
             return Err(self.error(Problem::TooLong, start));
         };
         self.charge(result.len(), start)?;

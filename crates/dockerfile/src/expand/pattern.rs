@@ -1,5 +1,7 @@
 //! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*` and `?`, no brackets. Unlike in a path
-//! pattern both match any character.
+//! pattern both match a slash; as in BuildKit, and not in a shell, neither matches a line break.
+
+use super::template::Template;
 
 /// Longest pattern in characters; keeps a search at (value x pattern) steps.
 pub(super) const MAX_PATTERN_CHARS: usize = 1024;
@@ -77,9 +79,24 @@ impl Pattern {
         backwards.iter().skip(end).rev().collect()
     }
 
-    /// The value with the first match, or every match, replaced; matches are as long as possible.
-    /// An empty pattern matches before every character and at the end. `None` beyond `limit` bytes.
-    pub(super) fn replace(&self, value: &str, with: &str, all: bool, limit: usize) -> Option<String> {
+    /// The value with the first match, which is as long as possible, replaced. `None` beyond `limit`
+    /// bytes.
+    pub(super) fn replace_first(&self, value: &str, with: &str, limit: usize) -> Option<String> {
+        let value: Vec<char> = value.chars().collect();
+        let mut result = String::new();
+        let mut copied = 0;
+        if let Some((start, end)) = self.find(&value, 0) {
+            result.extend(value.get(..start).unwrap_or_default());
+            result.push_str(with);
+            copied = end;
+        }
+        result.extend(value.get(copied..).unwrap_or_default());
+        (result.len() <= limit).then_some(result)
+    }
+
+    /// The value with every match replaced; matches are as long as possible. An empty pattern matches
+    /// before every character and at the end. `None` beyond `limit` bytes.
+    pub(super) fn replace_all(&self, value: &str, with: &Template, limit: usize) -> Option<String> {
         let value: Vec<char> = value.chars().collect();
         let mut result = String::new();
         let (mut copied, mut from) = (0, 0);
@@ -87,14 +104,14 @@ impl Pattern {
             result.extend(value.get(copied..start).unwrap_or_default());
             // An empty match right behind the previous match is the same place, not another one.
             if end > copied || start == 0 {
-                result.push_str(with);
+                with.write(value.get(start..end).unwrap_or_default(), &mut result);
             }
             copied = end;
             from = end.max(from + 1);
             if result.len() > limit {
                 return None;
             }
-            if !all || from > value.len() {
+            if from > value.len() {
                 break;
             }
         }
@@ -107,11 +124,17 @@ impl Pattern {
         Self { runs: self.runs.iter().rev().map(reverse).collect() }
     }
 
-    /// The leftmost match at or after `from`, as long as possible. Where the first run is first found
-    /// decides: if the others do not follow from there, they follow from no later place either.
-    fn find(&self, text: &[char], from: usize) -> Option<(usize, usize)> {
-        let start = find_first(self.runs.first()?, text, from)?;
-        Some((start, self.match_at(text, start, Extent::Longest)?))
+    /// The leftmost match at or after `from`, as long as possible.
+    fn find(&self, text: &[char], mut from: usize) -> Option<(usize, usize)> {
+        let first = self.runs.first()?;
+        loop {
+            let start = find_first(first, text, from, text.len())?;
+            if let Some(end) = self.match_at(text, start, Extent::Longest) {
+                return Some((start, end));
+            }
+            // What does not follow from here follows from no other place before the line's end.
+            from = (line_end(text, start + first.len()) + 1).saturating_sub(first.len()).max(start + 1);
+        }
     }
 
     /// The end of the match that starts at `start`. Every run but the last is taken where it first
@@ -121,28 +144,36 @@ impl Pattern {
         let mut end = matches_at(first, text, start).then_some(start + first.len())?;
         let Some((last, middle)) = others.split_last() else { return Some(end) };
         for run in middle {
-            end = find_first(run, text, end)? + run.len();
+            end = find_first(run, text, end, line_end(text, end))? + run.len();
         }
+        let furthest = line_end(text, end);
         let found = match extent {
-            Extent::Shortest => find_first(last, text, end)?,
-            Extent::Longest => find_last(last, text, end)?,
+            Extent::Shortest => find_first(last, text, end, furthest)?,
+            Extent::Longest => find_last(last, text, end, furthest)?,
         };
         Some(found + last.len())
     }
 }
 
+/// Where a star that begins at `from` has to stop: at the next line break, or at the end.
+fn line_end(text: &[char], from: usize) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    from + rest.iter().position(|c| *c == '\n').unwrap_or(rest.len())
+}
+
 fn matches_at(run: &[One], text: &[char], at: usize) -> bool {
     let Some(candidate) = at.checked_add(run.len()).and_then(|end| text.get(at..end)) else { return false };
     run.iter().zip(candidate).all(|(one, c)| match one {
-        One::Any => true,
+        One::Any => *c != '\n',
         One::Char(expected) => expected == c,
     })
 }
 
-fn find_first(run: &[One], text: &[char], from: usize) -> Option<usize> {
-    (from..=text.len()).find(|at| matches_at(run, text, *at))
+/// The first start from `from` to `furthest`, both included.
+fn find_first(run: &[One], text: &[char], from: usize, furthest: usize) -> Option<usize> {
+    (from..=furthest).find(|at| matches_at(run, text, *at))
 }
 
-fn find_last(run: &[One], text: &[char], from: usize) -> Option<usize> {
-    (from..=text.len()).rev().find(|at| matches_at(run, text, *at))
+fn find_last(run: &[One], text: &[char], from: usize, furthest: usize) -> Option<usize> {
+    (from..=furthest).rev().find(|at| matches_at(run, text, *at))
 }

@@ -25,11 +25,9 @@ enum Form {
 }
 
 impl Pattern {
-    /// Compiles a pattern without its `!`.
+    /// Compiles a clean pattern without its `!`.
     pub(super) fn parse(text: &str, exception: bool) -> Result<Self, Malformed> {
-        let cleaned = clean(text);
-        let relative = cleaned.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&cleaned);
-        Ok(Self { exception, form: Form::new(tokens(relative)?)? })
+        Ok(Self { exception, form: Form::new(tokens(text)?)? })
     }
 
     /// Whether the path itself matches, whatever the directories above it.
@@ -107,7 +105,7 @@ fn double_star(chars: &mut Peekable<Chars<'_>>, at_start: bool) -> Token {
 
 /// The shortest path with the same meaning, as Go's `path.Clean`: no `.`, no `..` that can be resolved,
 /// no empty components.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

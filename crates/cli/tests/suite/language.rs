@@ -1,0 +1,39 @@
+//! Which Dockerfiles are read, and what they may say.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::{readback::ImageIndex, scene::Scene};
+
+#[test]
+fn files_for_the_official_frontend_are_read_and_newer_ones_with_a_warning() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile(
+        "# syntax=docker/dockerfile:1-labs\nFROM BASE\nCMD\nENTRYPOINT [\"\\ud800\"]\nONBUILD RUN a  \n",
+    );
+    scene.push("local");
+    let config = ImageIndex::pushed(&scene.image("1")).children.remove(0).config["config"].clone();
+    // What BuildKit's config has, too.
+    assert_eq!(config["Cmd"], json!(["/bin/sh", "-c", ""]));
+    assert_eq!(config["Entrypoint"], json!(["\u{fffd}"]));
+    assert_eq!(config["OnBuild"], json!(["RUN a  "]));
+
+    scene.dockerfile("# syntax=docker/dockerfile:9\nFROM BASE\n");
+    let run = scene.build(&["--platform", "linux/amd64"]).succeeded();
+    assert!(run.stderr.contains("`docker/dockerfile:9` may be newer"), "{}", run.stderr);
+
+    scene.dockerfile("# syntax=example/frontend\nFROM BASE\n");
+    let instead = ["--build-arg", "BUILDKIT_SYNTAX=docker/dockerfile:1", "--platform", "linux/amd64"];
+    let run = scene.build(&instead).succeeded();
+    assert!(!run.stderr.contains("BUILDKIT_SYNTAX"), "{}", run.stderr);
+}
+
+#[test]
+fn old_files_are_found_and_read() {
+    let Some(scene) = Scene::new() else { return };
+    let text = format!("# caf\u{0}\nFROM {}\n", scene.busybox());
+    let latin_1: Vec<u8> = text.bytes().map(|byte| if byte == 0 { 0xe9 } else { byte }).collect();
+    fs::write(scene.file("dockerfile", ""), latin_1).unwrap();
+    scene.build(&["--platform", "linux/amd64"]).succeeded();
+}
