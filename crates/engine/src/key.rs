@@ -180,13 +180,14 @@ mod tests {
             cwd: "/".into(),
             user: String::new(),
             network: Network::Host,
+            no_cache: false,
             files: Vec::new(),
         }
     }
 
     #[test]
     fn a_run_is_keyed_by_what_it_reads_not_by_its_place_in_the_graph() {
-        let moved = RunOp { base: NodeId(7), ..run_op() };
+        let moved = RunOp { base: NodeId(7), no_cache: true, ..run_op() };
         assert_eq!(run(scratch(Ownership::Keep), &run_op()), run(scratch(Ownership::Keep), &moved));
     }
 

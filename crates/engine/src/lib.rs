@@ -89,8 +89,6 @@ pub struct Job {
     pub context: Option<Arc<archway_source::Snapshot>>,
     /// The manifests of the base images, by the digest their graph nodes name.
     pub bases: BTreeMap<Digest, Arc<BaseImage>>,
-    /// Run steps even if their result is known.
-    pub no_cache: bool,
     /// Steps that run at the same time.
     pub jobs: usize,
     /// How layers are made; `None` if no output needs layers.

@@ -60,7 +60,7 @@ impl Step<'_> {
 
     async fn prepare(&self, op: &RunOp, key: Key) -> Result<Prepared<'_>, StepFailure> {
         let base = &self.input(op.base).rootfs;
-        let reuse = !self.build.job.no_cache;
+        let reuse = !op.no_cache;
         if reuse && let Some(delta) = self.cached(key)? {
             return Ok(Prepared::Known(delta));
         }

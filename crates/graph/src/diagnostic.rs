@@ -28,7 +28,7 @@ impl From<LowerError> for Diagnostic {
 fn label(problem: &LowerProblem) -> &'static str {
     use LowerProblem as P;
     match problem {
-        P::UnknownTarget { .. } => "the last stage",
+        P::UnknownTarget { .. } | P::UnknownNoCacheStage { .. } => "the last stage",
         P::UnknownStageNumber { .. } => "no such stage",
         P::LaterStage { .. } => "used before it is defined",
         P::OwnStage { .. } => "this very stage",
@@ -55,9 +55,9 @@ fn label(problem: &LowerProblem) -> &'static str {
 fn hint(problem: &LowerProblem) -> Option<String> {
     use LowerProblem as P;
     let text = match problem {
-        P::UnknownTarget { nearest, .. } | P::UnknownSignal { nearest, .. } => {
-            did_you_mean(nearest.as_deref()?)
-        }
+        P::UnknownTarget { nearest, .. }
+        | P::UnknownNoCacheStage { nearest, .. }
+        | P::UnknownSignal { nearest, .. } => did_you_mean(nearest.as_deref()?),
         P::UnknownStageNumber { stages, .. } => match stages {
             1 => "the only stage is number 0".to_owned(),
             _ => format!("stages are numbered from 0 to {}", stages - 1),

@@ -44,6 +44,14 @@ pub enum LowerProblem {
         /// The stage that was probably meant.
         nearest: Option<String>,
     },
+    /// `--no-cache-filter` names no stage.
+    #[error("there is no stage `{name}` to keep from the cache")]
+    UnknownNoCacheStage {
+        /// As asked for.
+        name: String,
+        /// The stage that was probably meant.
+        nearest: Option<String>,
+    },
     /// `COPY --from=7` in a file with fewer stages.
     #[error("there is no stage number {number}: the Dockerfile has {stages}")]
     UnknownStageNumber {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use archway_dockerfile::ast::{Dockerfile, Span};
+use archway_dockerfile::ast::{Dockerfile, Span, Stage};
 use archway_oci::{Digest, ImageConfig, Platform, Reference};
 use archway_report::Strategy;
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub struct Inputs<'a> {
     pub build_args: &'a BTreeMap<String, String>,
     /// `--target`: name or number of a stage; `None` is the last.
     pub target: Option<&'a str>,
+    /// `--no-cache`, `--no-cache-filter`.
+    pub no_cache: &'a NoCache,
     /// `--label`: set on every image, over those of the Dockerfile.
     pub labels: &'a BTreeMap<String, String>,
     /// Network of RUN steps that do not choose one.
@@ -37,6 +39,42 @@ pub struct Inputs<'a> {
     pub strategies: &'a BTreeMap<Platform, Strategy>,
     /// What is known of base images so far; start with an empty map.
     pub bases: &'a Bases,
+}
+
+/// Which stages do not look for results in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NoCache {
+    /// None: all look.
+    #[default]
+    Nowhere,
+    /// All.
+    Everywhere,
+    /// Those of these names.
+    Stages(Vec<String>),
+}
+
+impl NoCache {
+    /// Whether the RUN steps of `stage` run even if their results are known.
+    pub(crate) fn covers(&self, stage: &Stage) -> bool {
+        let is_it = |name: &str| stage.name.as_ref().is_some_and(|own| own.value.eq_ignore_ascii_case(name));
+        match self {
+            Self::Nowhere => false,
+            Self::Everywhere => true,
+            Self::Stages(names) => names.iter().any(|name| is_it(name)),
+        }
+    }
+
+    /// The first name that no stage has.
+    pub(crate) fn unknown<'n>(&'n self, stages: &[Stage]) -> Option<&'n str> {
+        let Self::Stages(names) = self else { return None };
+        let is_known = |name: &&String| {
+            stages
+                .iter()
+                .filter_map(|stage| stage.name.as_ref())
+                .any(|own| own.value.eq_ignore_ascii_case(name))
+        };
+        names.iter().find(|name| !is_known(name)).map(String::as_str)
+    }
 }
 
 /// A base image for one platform.

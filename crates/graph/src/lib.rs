@@ -37,7 +37,7 @@ mod variables;
 pub use error::{LowerError, LowerProblem};
 pub use explain::{Plan, explain};
 pub use file_mode::FileMode;
-pub use inputs::{BaseRequest, Bases, Inputs, Lowering, ResolvedBase};
+pub use inputs::{BaseRequest, Bases, Inputs, Lowering, NoCache, ResolvedBase};
 pub use lower::lower;
 pub use op::{
     CopyOp, CopySource, Graph, ImageOp, InlineFile, Label, MkdirOp, Network, Node, NodeId, Op, Output, RunOp,

@@ -26,6 +26,7 @@ use crate::{
 /// If the Dockerfile has no stage, which no parsed one does.
 pub fn lower(inputs: &Inputs<'_>) -> Result<Lowering, LowerError> {
     let target = selection::target_stage(inputs)?;
+    selection::check_no_cache(inputs)?;
     let mut images = Images::new(inputs);
     let mut selections = Vec::with_capacity(inputs.platforms.len());
     for platform in inputs.platforms {

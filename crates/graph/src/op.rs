@@ -156,6 +156,8 @@ pub struct RunOp {
     pub user: String,
     /// Network.
     pub network: Network,
+    /// Run it even if its result is known. Says nothing about the result.
+    pub no_cache: bool,
     /// Executable scripts (mode 0755, owner root) to show read-only inside the root file system
     /// (`#!` here-documents).
     pub files: Vec<InlineFile>,

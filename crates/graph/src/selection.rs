@@ -134,6 +134,19 @@ pub(crate) fn target_stage(inputs: &Inputs<'_>) -> Result<usize, LowerError> {
     })
 }
 
+/// A stage that the cache is to be kept from, and that does not exist, is a slip.
+pub(crate) fn check_no_cache(inputs: &Inputs<'_>) -> Result<(), LowerError> {
+    let stages = &inputs.dockerfile.stages;
+    let Some(name) = inputs.no_cache.unknown(stages) else { return Ok(()) };
+    Err(LowerError {
+        problem: LowerProblem::UnknownNoCacheStage {
+            name: name.to_owned(),
+            nearest: nearest(name, names(stages)).map(str::to_owned),
+        },
+        span: stages.last().map(|stage| stage.span).unwrap_or_default(),
+    })
+}
+
 /// Selects what `platform` needs; missing base images are noted in `images`, and what hangs on
 /// their triggers is then not selected yet.
 pub(crate) fn select<'a>(

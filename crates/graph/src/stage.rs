@@ -118,6 +118,8 @@ pub(crate) struct StageBuilder<'a> {
     pub(crate) inputs: &'a Inputs<'a>,
     pub(crate) globals: &'a Variables,
     pub(crate) state: StageState,
+    /// Whether RUN steps run even if their results are known.
+    pub(crate) no_cache: bool,
     earlier: &'a BTreeMap<usize, StageState>,
     steps: Steps<'a>,
     warnings: Vec<Warning>,
@@ -144,7 +146,8 @@ impl<'a> StageBuilder<'a> {
         };
         steps.charge(&state.image.history, stage.span)?;
         let (globals, warnings) = (&selection.globals, Vec::new());
-        let mut builder = StageBuilder { inputs, globals, state, earlier, steps, warnings };
+        let no_cache = inputs.no_cache.covers(stage);
+        let mut builder = StageBuilder { inputs, globals, state, no_cache, earlier, steps, warnings };
         for step in &selected.steps {
             builder.apply(step).map_err(|error| error.of(step.author, stage))?;
         }

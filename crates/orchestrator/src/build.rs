@@ -196,7 +196,6 @@ fn job(
         graph: prepared.graph.clone(),
         context: prepared.context.clone(),
         bases: prepared.bases.by_manifest.clone(),
-        no_cache: request.no_cache,
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
         layers: targets
             .iter()

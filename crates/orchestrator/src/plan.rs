@@ -55,6 +55,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             processor: &processor,
             build_args: &request.build_args,
             target: request.target.as_deref(),
+            no_cache: &request.no_cache,
             labels: &request.labels,
             network: request.network,
             strategies: &request.strategies,

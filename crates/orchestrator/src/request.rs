@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use archway_graph::Network;
+use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_report::Strategy;
 
@@ -27,8 +27,8 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// Where results go. Empty: the local store, if there is a tag or not.
     pub outputs: Vec<OutputSpec>,
-    /// Run every step even if its result is in the cache.
-    pub no_cache: bool,
+    /// `--no-cache`, `--no-cache-filter`: which steps run even if their results are in the cache.
+    pub no_cache: NoCache,
     /// Resolve base images at their registry even if the local store has the name.
     pub pull: bool,
     /// Network of RUN steps.
@@ -145,7 +145,7 @@ pub(crate) mod fixtures {
             annotations: Annotations::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
-            no_cache: false,
+            no_cache: NoCache::default(),
             pull: false,
             network: Network::Host,
             strategies: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use archway_graph::Network;
+use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, platform};
 use archway_orchestrator::request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec};
 use archway_report::Strategy;
@@ -80,6 +80,10 @@ pub(crate) struct BuildArgs {
     /// Run every RUN, even if its result is in the cache
     #[arg(long)]
     no_cache: bool,
+
+    /// Run every RUN of these stages, comma-separated or repeated
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
+    no_cache_filter: Vec<String>,
 
     /// What becomes of the other platforms when one fails
     #[arg(long, value_name = "POLICY", default_value = "abort")]
@@ -180,7 +184,7 @@ impl BuildArgs {
         let (outputs, annotations) = output::parse_all(&self.output, &request.platforms)?;
         request.outputs = self.outputs(outputs);
         request.annotations.extend(annotations);
-        request.no_cache = self.no_cache;
+        request.no_cache = self.no_cache();
         request.timeout = self.timeout;
         request.jobs = self.jobs.map(usize::from);
         request.on_failure = match self.on_failure {
@@ -211,6 +215,14 @@ impl BuildArgs {
             outputs.push(OutputSpec::Docker { destination: Destination::Daemon, names: Vec::new() });
         }
         outputs
+    }
+
+    fn no_cache(&self) -> NoCache {
+        match self.no_cache_filter.as_slice() {
+            _ if self.no_cache => NoCache::Everywhere,
+            [] => NoCache::Nowhere,
+            stages => NoCache::Stages(stages.to_vec()),
+        }
     }
 
     /// How progress is shown.
@@ -255,7 +267,7 @@ impl SourceArgs {
             labels: value::map("--label", &self.label)?,
             tags: Vec::new(),
             outputs: Vec::new(),
-            no_cache: false,
+            no_cache: NoCache::default(),
             pull: self.pull,
             network: match self.network {
                 NetworkMode::Default | NetworkMode::Host => Network::Host,

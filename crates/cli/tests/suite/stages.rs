@@ -169,3 +169,22 @@ fn a_stage_is_named_by_number_and_by_any_case() {
     assert_eq!(paths, ["x", "y"]);
     assert_eq!(child.env("PATH").map(|path| path.contains("/bin")), Some(true), "scratch has a PATH");
 }
+
+#[test]
+fn only_the_stages_that_were_named_run_again() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile(
+        "FROM BASE AS one\nRUN echo one-ran > /a\nRUN echo one-runs\nFROM BASE AS two\nRUN echo two-runs > /b; cat /b\n\
+         FROM scratch\nCOPY --from=one /a /a\nCOPY --from=two /b /b\n",
+    );
+    let ran = |arguments: &[&str]| {
+        let run = scene.build(&[arguments, &["--progress=plain"]].concat()).succeeded();
+        ["one-runs", "two-runs"].map(|text| run.stderr.contains(&format!("| {text}")))
+    };
+    assert_eq!(ran(&[]), [true, true]);
+    assert_eq!(ran(&[]), [false, false]);
+    assert_eq!(ran(&["--no-cache-filter", "TWO"]), [false, true]);
+    assert_eq!(ran(&["--no-cache-filter=one,two"]), [true, true]);
+    let run = scene.build(&["--no-cache-filter", "on"]).exited(1);
+    assert!(run.stderr.contains("did you mean `one`?"), "{}", run.stderr);
+}

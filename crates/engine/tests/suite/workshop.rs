@@ -11,7 +11,7 @@ use std::{
 
 use archway_dockerfile::ignore::IgnorePatterns;
 use archway_engine::{BaseImage, Built, Engine, Failure, Job, LayerSettings, PlatformRun, view::View};
-use archway_graph::{Inputs, Lowering, Network, ResolvedBase, inputs::Bases, lower};
+use archway_graph::{Inputs, Lowering, Network, NoCache, ResolvedBase, inputs::Bases, lower};
 use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{
     ContainerConfig, Descriptor, Digest, ImageConfig, Manifest, Platform, RootFs, layout::Layout, media_type,
@@ -134,6 +134,7 @@ impl Workshop {
             processor: &processor,
             build_args: &BTreeMap::new(),
             target: None,
+            no_cache: &NoCache::default(),
             labels: &BTreeMap::new(),
             network: Network::None,
             strategies: &BTreeMap::new(),
@@ -145,7 +146,6 @@ impl Workshop {
             graph: Arc::new(graph),
             context: Some(Arc::new(context)),
             bases: self.images.clone(),
-            no_cache: false,
             jobs: 4,
             layers: Some(LayerSettings { compression: Compression::gzip() }),
             source_date_epoch: None,

@@ -31,6 +31,7 @@ pub(crate) fn run(builder: &mut StageBuilder<'_>, step: &Step<'_>, run: &Run) ->
         cwd: state.workdir.clone(),
         user: state.image.config.user.clone(),
         network,
+        no_cache: builder.no_cache,
         files,
     };
     builder.advance(step, Op::Run(op), &name(&step.instruction.line, run));

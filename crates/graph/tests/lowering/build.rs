@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use archway_dockerfile::ast::Dockerfile;
-use archway_graph::{BaseRequest, Bases, Graph, Inputs, LowerError, Lowering, Network, ResolvedBase, lower};
+use archway_graph::{
+    BaseRequest, Bases, Graph, Inputs, LowerError, Lowering, Network, NoCache, ResolvedBase, lower,
+};
 use archway_oci::{Digest, History, ImageConfig, Platform};
 use archway_report::Strategy;
 
@@ -33,6 +35,7 @@ pub(crate) struct Build {
     labels: BTreeMap<String, String>,
     strategies: BTreeMap<Platform, Strategy>,
     network: Network,
+    no_cache: NoCache,
     edits: BTreeMap<String, Edit>,
 }
 
@@ -49,6 +52,7 @@ impl Build {
             labels: BTreeMap::new(),
             strategies: BTreeMap::new(),
             network: Network::Host,
+            no_cache: NoCache::default(),
             edits: BTreeMap::new(),
         }
     }
@@ -83,6 +87,11 @@ impl Build {
         self
     }
 
+    pub(crate) fn no_cache(mut self, no_cache: NoCache) -> Self {
+        self.no_cache = no_cache;
+        self
+    }
+
     /// Changes the made-up config of the base image `name`.
     pub(crate) fn image(mut self, name: &str, edit: impl Fn(&mut ImageConfig) + 'static) -> Self {
         self.edits.insert(name.into(), Box::new(edit));
@@ -102,6 +111,7 @@ impl Build {
             processor: &platform("linux/amd64/v3"),
             build_args: &self.build_args,
             target: self.target.as_deref(),
+            no_cache: &self.no_cache,
             labels: &self.labels,
             network: self.network,
             strategies: &self.strategies,

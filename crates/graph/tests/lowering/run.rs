@@ -1,6 +1,6 @@
 //! RUN
 
-use archway_graph::{Graph, Network, Op, RunOp};
+use archway_graph::{Graph, Network, NoCache, Op, RunOp};
 
 use crate::build::Build;
 
@@ -78,4 +78,20 @@ fn the_network_is_the_builds_unless_the_step_says_otherwise() {
         let graph = Build::new(&format!("FROM base\n{line}\n")).network(of_the_build).graph();
         assert_eq!(runs(&graph)[0].network, expected, "{line}");
     }
+}
+
+#[test]
+fn the_cache_is_kept_from_the_stages_that_were_named() {
+    let text = "FROM base AS Tools\nRUN a\nFROM tools AS app\nRUN b\nFROM base\nRUN c\nCOPY --from=app / /\n";
+    let fresh = |no_cache| {
+        let mut runs = runs(&Build::new(text).no_cache(no_cache).graph());
+        runs.sort_by(|a, b| a.argv.cmp(&b.argv));
+        runs.iter().map(|run| run.no_cache).collect::<Vec<_>>()
+    };
+    assert_eq!(fresh(NoCache::Nowhere), [false, false, false]);
+    assert_eq!(fresh(NoCache::Everywhere), [true, true, true]);
+    assert_eq!(fresh(NoCache::Stages(vec!["tools".into()])), [true, false, false]);
+    let error = Build::new(text).no_cache(NoCache::Stages(vec!["tool".into()])).error();
+    assert_eq!(error.to_string(), "there is no stage `tool` to keep from the cache");
+    assert_eq!(error.diagnostic().hint.as_deref(), Some("did you mean `tools`?"));
 }
