@@ -57,6 +57,12 @@ pub enum StepError {
         /// Why.
         source: ExtractError,
     },
+    /// A git repository.
+    #[error(transparent)]
+    Git(#[from] archway_remote::git::GitError),
+    /// A download.
+    #[error(transparent)]
+    Download(#[from] archway_remote::http::HttpError),
     /// A base image's blob could not be fetched.
     #[error("cannot pull {image}")]
     Pull {
@@ -150,6 +156,9 @@ impl StepError {
             Self::Exit(_) | Self::Signal(_) | Self::User(_) => Reason::StepFailed,
             Self::Cancelled => Reason::Cancelled,
             Self::Source(archway_source::SourceError::SourceChanged { .. }) => Reason::SourceChanged,
+            Self::Git(error) if error.is_about_source() => Reason::SourceMissing,
+            Self::Download(error) if error.is_about_source() => Reason::SourceMissing,
+            Self::Git(_) | Self::Download(_) => Reason::BuilderFailed,
             Self::Source(_) | Self::MissingInRootFs { .. } => Reason::SourceMissing,
             Self::Placement(_) | Self::Archive { .. } => Reason::StepFailed,
             Self::Pull { .. }

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use archway_graph::{CopyOp, FileMode, RunOp};
 use archway_layer::{Layout, extract::Ownership};
 use archway_oci::Digest;
+use archway_remote::{Checksum, GitSource, HttpSource, git::Revision, redacted};
 use archway_store::{CacheKey, SnapshotKey};
 use serde::Serialize;
 
@@ -122,6 +123,38 @@ pub(crate) fn run(base: Key, op: &RunOp) -> Key {
     )
 }
 
+/// Key of the files of a git repository: which commit they are of, and what is taken of it. Not where
+/// the repository is.
+pub(crate) fn checkout(source: &GitSource, revision: &Revision) -> Key {
+    let keeps = source.keep_git_dir && source.subdir.is_none();
+    let (object, origin) = match keeps {
+        // The tag, the name of the ref and the address are in `.git`.
+        true => (&*revision.object, Some((&revision.name, redacted(&source.remote)))),
+        false => (revision.commit(), None),
+    };
+    hash("archway 2026 checkout v1", &(object, origin, &source.subdir, source.submodules, source.times))
+}
+
+/// Key of a downloaded file.
+pub(crate) fn download(name: &str, digest: &Checksum, modified: Option<i64>) -> Key {
+    hash("archway 2026 download v1", &(name, digest.to_string(), modified))
+}
+
+/// Key under which a download is found that has to have a checksum.
+pub(crate) fn pinned_download(name: &str, checksum: &Checksum) -> Key {
+    hash("archway 2026 pinned download v1", &(name, checksum.to_string()))
+}
+
+/// Key under which is remembered what a server said of the file behind a URL.
+pub(crate) fn url(source: &HttpSource) -> Key {
+    hash("archway 2026 url v1", &(&source.url, &source.name))
+}
+
+/// Content of an archive that is unpacked.
+pub(crate) fn unpacked(archive: Key) -> Key {
+    hash("archway 2026 unpacked v1", &archive)
+}
+
 /// Key of one execution of a RUN, different each time: two executions may well differ.
 pub(crate) fn execution(run: Key, nonce: u128) -> Key {
     hash("archway 2026 execution v1", &(run, nonce.to_string()))
@@ -168,6 +201,7 @@ pub(crate) fn content(entries: &impl Serialize) -> Key {
 mod tests {
     use archway_graph::{Network, NodeId};
     use archway_oci::Platform;
+    use archway_remote::GitUrl;
 
     use super::*;
 
@@ -225,6 +259,22 @@ mod tests {
             })
             .collect();
         assert_eq!(keys.len(), 8);
+    }
+
+    #[test]
+    fn a_checkout_is_keyed_by_its_commit_and_not_by_where_it_is() {
+        let url = |text: &str| GitSource::from(GitUrl::parse(text).unwrap().unwrap());
+        let commit = |name: &str| Revision { name: name.into(), object: "a".repeat(40), peeled: None };
+        let key = |text: &str| checkout(&url(text), &commit("refs/heads/main"));
+        let plain = key("https://a.example/x.git");
+        assert_eq!(plain, key("https://u:p@b.example/y.git#main"));
+        assert_eq!(plain, checkout(&url("git@c:z"), &commit("refs/tags/v1")));
+        // A directory has no `.git` to keep.
+        assert_eq!(key("git@c:z?subdir=a"), key("git@d:z?subdir=a&keep-git-dir"));
+        let options = ["?subdir=a", "?keep-git-dir", "?submodules=0", "?mtime=commit"];
+        let keys = options.map(|options| key(&format!("git@c:z{options}")));
+        let keys: std::collections::HashSet<Key> = keys.into_iter().chain([plain]).collect();
+        assert_eq!(keys.len(), options.len() + 1);
     }
 
     #[test]

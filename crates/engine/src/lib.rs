@@ -11,7 +11,7 @@
 //! | [`build`](Engine::start) | one task per node, cancellation, events |
 //! | `cancel` | when a shared step stops |
 //! | `step` | looks a node up in the cache, or executes it |
-//! | `image`, `run`, `copy`, `directory` | the operations |
+//! | `image`, `run`, `copy`, `directory`, `fetch` | the operations |
 //! | `stack` | how the layers of a base image lie on one another |
 //! | [`key`] | content keys |
 //! | [`tree`], [`view`] | paths inside a root file system |
@@ -20,10 +20,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use archway_graph::{Graph, NodeId};
+use archway_graph::{ContextName, Graph, NodeId};
 use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 use archway_registry::Client;
+use archway_remote::Credentials;
 use archway_report::{Events, StepId};
 use archway_sandbox::Sandbox;
 use archway_store::Store;
@@ -36,6 +37,7 @@ mod cancel;
 mod copy;
 mod directory;
 mod error;
+mod fetch;
 mod image;
 pub mod key;
 mod layers;
@@ -50,6 +52,7 @@ pub mod view;
 
 pub use copy::placement::PlacementError;
 pub use error::{Failure, StepError};
+pub use fetch::Fetched;
 pub use image::BaseImage;
 pub use rootfs::RootFs;
 
@@ -85,8 +88,10 @@ impl Engine {
 pub struct Job {
     /// What to do.
     pub graph: Arc<Graph>,
-    /// The build context; needed only if a node copies from it.
-    pub context: Option<Arc<archway_source::Snapshot>>,
+    /// The directories that nodes copy from.
+    pub contexts: BTreeMap<ContextName, Arc<archway_source::Snapshot>>,
+    /// Secrets and agent for repositories and downloads.
+    pub credentials: Credentials,
     /// The manifests of the base images, by the digest their graph nodes name.
     pub bases: BTreeMap<Digest, Arc<BaseImage>>,
     /// Steps that run at the same time.

@@ -87,9 +87,11 @@ impl<'a> Step<'a> {
                 })?;
                 Ok(self.without_delta(rootfs))
             }
-            Op::Run(op) => self.with_delta(op.base, self.run(op)).await,
-            Op::Copy(op) => self.with_delta(op.base, self.until_cancelled(self.copy(op))).await,
-            Op::Mkdir(op) => self.with_delta(op.base, self.until_cancelled(self.mkdir(op))).await,
+            Op::Run(op) => self.with_delta(Some(op.base), self.run(op)).await,
+            Op::Copy(op) => self.with_delta(Some(op.base), self.until_cancelled(self.copy(op))).await,
+            Op::Mkdir(op) => self.with_delta(Some(op.base), self.until_cancelled(self.mkdir(op))).await,
+            Op::Git(source) => self.with_delta(None, self.until_cancelled(self.git(source))).await,
+            Op::Http(source) => self.with_delta(None, self.until_cancelled(self.http(source))).await,
         }
     }
 
@@ -124,9 +126,10 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// The result of `work` on a base, or on nothing.
     async fn with_delta(
         &self,
-        base: NodeId,
+        base: Option<NodeId>,
         work: impl Future<Output = Result<Delta, StepFailure>>,
     ) -> Result<StepResult, Failure> {
         let result = work.await;
@@ -139,11 +142,13 @@ impl<'a> Step<'a> {
         let began = self.begin();
         self.build.finished(self.node.id, outcome, began.elapsed());
         match result {
-            Ok(delta) => Ok(StepResult {
-                rootfs: self.input(base).rootfs.with(delta.key),
-                delta: Some(delta.key),
-                created: delta.created,
-            }),
+            Ok(delta) => {
+                let rootfs = match base {
+                    Some(base) => self.input(base).rootfs.with(delta.key),
+                    None => RootFs::scratch(self.build.engine.ownership).with(delta.key),
+                };
+                Ok(StepResult { rootfs, delta: Some(delta.key), created: delta.created })
+            }
             Err(StepFailure { error, log_tail }) => {
                 Err(Failure { node: self.node.id, error: Arc::new(error), log_tail })
             }

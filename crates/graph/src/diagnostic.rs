@@ -38,6 +38,11 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::BadExpansion(_) => "cannot be expanded",
         P::VariableInFrom { .. } => "variables are not allowed here",
         P::RemoteSource { .. } => "not a path",
+        P::BadGitUrl(_) => "this git URL",
+        P::BadChecksum(_) => "not a checksum",
+        P::BadCommit { .. } => "not a commit",
+        P::ChecksumWithoutUrl => "of what?",
+        P::ContradictsUrl { .. } => "this URL",
         P::LinkedOwner { .. } => "cannot be looked up",
         P::BadPattern { .. } => "not a pattern",
         P::BadMode { .. } => "not a file mode",
@@ -80,6 +85,13 @@ fn hint(problem: &LowerProblem) -> Option<String> {
             "define a stage with `FROM $NAME AS stage`, and copy from that stage".to_owned()
         }
         P::RemoteSource { .. } => "use ADD for URLs and git repositories".to_owned(),
+        P::BadGitUrl(error) => return error.hint(),
+        P::BadChecksum(_) => {
+            "want the algorithm and the digest, as in `sha256:…`; `sha256sum FILE` prints one".to_owned()
+        }
+        P::BadCommit { .. } => "want the hexadecimal digits of a commit, or the first of them".to_owned(),
+        P::ChecksumWithoutUrl => "write an ADD of its own for each source that has a checksum".to_owned(),
+        P::ContradictsUrl { .. } => "say it in one place".to_owned(),
         P::LinkedOwner { .. } => "give numbers, such as --chown=1000:1000, or leave --link out".to_owned(),
         P::BadPattern { .. } => "`\\[` and `\\\\` stand for the characters".to_owned(),
         P::BadMode { .. } => {

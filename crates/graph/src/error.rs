@@ -5,6 +5,7 @@ use archway_dockerfile::{
     expand::{ExpandError, ExpandProblem},
 };
 use archway_oci::{Platform, platform::PlatformError, reference::ReferenceError};
+use archway_remote::{ChecksumError, GitUrlError};
 use archway_report::Strategy;
 use thiserror::Error;
 
@@ -114,6 +115,29 @@ pub enum LowerProblem {
     RemoteSource {
         /// Expanded.
         source_name: String,
+    },
+    /// `ADD` of a git URL that says something impossible.
+    #[error("{0}")]
+    BadGitUrl(GitUrlError),
+    /// `ADD --checksum=` of a download is none.
+    #[error(transparent)]
+    BadChecksum(ChecksumError),
+    /// `ADD --checksum=` of a git repository is no commit.
+    #[error("`{value}` is no commit")]
+    BadCommit {
+        /// Expanded.
+        value: String,
+    },
+    /// `ADD --checksum=` of several sources, or of files that are here.
+    #[error("--checksum is for a single URL or git repository")]
+    ChecksumWithoutUrl,
+    /// A flag and the git URL say different things.
+    #[error("{flag} contradicts the URL, which says {url}")]
+    ContradictsUrl {
+        /// The flag, with its value.
+        flag: String,
+        /// What the URL says.
+        url: String,
     },
     /// `--chown=app` with `--link`.
     #[error("`{value}` is a name, and a copy with --link cannot look it up: it does not see the base image")]

@@ -77,7 +77,7 @@ pub fn explain(graph: &Graph, source: &SourceText) -> Plan {
             platform: match &node.op {
                 Op::Image(image) => Some(image.platform.clone()),
                 Op::Run(run) => Some(run.platform.clone()),
-                Op::Scratch | Op::Copy(_) | Op::Mkdir(_) => None,
+                Op::Scratch | Op::Copy(_) | Op::Mkdir(_) | Op::Git(_) | Op::Http(_) => None,
             },
             inputs: node.op.inputs().into_iter().filter(is_step).collect(),
             serves: node.serves.iter().map(|output| graph.outputs[*output].platform.clone()).collect(),

@@ -40,6 +40,6 @@ pub use file_mode::FileMode;
 pub use inputs::{BaseRequest, Bases, Inputs, Lowering, NoCache, ResolvedBase};
 pub use lower::lower;
 pub use op::{
-    CopyOp, CopySource, Graph, ImageOp, InlineFile, Label, MkdirOp, Network, Node, NodeId, Op, Output, RunOp,
-    Warning,
+    ContextName, CopyOp, CopySource, Graph, ImageOp, InlineFile, Label, MkdirOp, Network, Node, NodeId, Op,
+    Output, RunOp, Warning,
 };

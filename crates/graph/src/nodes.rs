@@ -61,13 +61,14 @@ fn weight(op: &Op) -> usize {
     let texts = |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
     let files = |files: &[InlineFile]| files.iter().map(|file| file.content.len()).sum::<usize>();
     match op {
-        Op::Scratch | Op::Image(_) | Op::Mkdir(_) => 0,
+        Op::Scratch | Op::Image(_) | Op::Mkdir(_) | Op::Git(_) | Op::Http(_) => 0,
         Op::Run(run) => texts(&run.argv) + texts(&run.env) + files(&run.files),
         Op::Copy(copy) => copy
             .sources
             .iter()
             .map(|source| match source {
-                CopySource::Context { paths } | CopySource::Node { paths, .. } => texts(paths),
+                CopySource::Context { paths, .. } | CopySource::Node { paths, .. } => texts(paths),
+                CopySource::Download { .. } => 0,
                 CopySource::Inline { files: inline } => files(inline),
             })
             .sum(),

@@ -2,6 +2,7 @@
 
 use archway_dockerfile::ast::Span;
 use archway_oci::{Digest, ImageConfig, Platform, Reference};
+use archway_remote::{GitSource, HttpSource};
 use archway_report::Strategy;
 use serde::Serialize;
 
@@ -91,13 +92,17 @@ pub enum Op {
     Copy(CopyOp),
     /// Make a directory and its parents, if missing.
     Mkdir(MkdirOp),
+    /// The files of a git repository, and nothing else.
+    Git(GitSource),
+    /// The file behind a URL, under its name in the root, mode 0600, and nothing else.
+    Http(HttpSource),
 }
 
 impl Op {
     /// The node whose file system this one changes.
     pub fn base(&self) -> Option<NodeId> {
         match self {
-            Self::Scratch | Self::Image(_) => None,
+            Self::Scratch | Self::Image(_) | Self::Git(_) | Self::Http(_) => None,
             Self::Run(run) => Some(run.base),
             Self::Copy(copy) => Some(copy.base),
             Self::Mkdir(mkdir) => Some(mkdir.base),
@@ -109,10 +114,13 @@ impl Op {
         let mut inputs: Vec<NodeId> = self.base().into_iter().collect();
         if let Self::Copy(copy) = self {
             for group in &copy.sources {
-                if let CopySource::Node { node, .. } = group
-                    && !inputs.contains(node)
-                {
-                    inputs.push(*node);
+                match group {
+                    CopySource::Node { node, .. } | CopySource::Download { node, .. } => {
+                        if !inputs.contains(node) {
+                            inputs.push(*node);
+                        }
+                    }
+                    CopySource::Context { .. } | CopySource::Inline { .. } => {}
                 }
             }
         }
@@ -208,13 +216,25 @@ pub struct CopyOp {
     pub exclude: Vec<String>,
 }
 
+/// A directory of the user's that files are copied from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContextName {
+    /// The build context.
+    Main,
+    /// A directory given with `--build-context`, by its name.
+    Named(String),
+}
+
 /// One group of sources.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case", tag = "from")]
 pub enum CopySource {
-    /// Files of the build context; slash-separated, relative to its root, which is its own parent, may hold
+    /// Files of a build context; slash-separated, relative to its root, which is its own parent, may hold
     /// wildcards.
     Context {
+        /// Which.
+        context: ContextName,
         /// Patterns, in order.
         paths: Vec<String>,
     },
@@ -224,6 +244,13 @@ pub enum CopySource {
         node: NodeId,
         /// Patterns, in order, relative to its root.
         paths: Vec<String>,
+    },
+    /// The file of a [`Op::Http`] node.
+    Download {
+        /// Which.
+        node: NodeId,
+        /// Whether it is unpacked if it is a tar archive.
+        unpack: bool,
     },
     /// Files that stand in the Dockerfile.
     Inline {

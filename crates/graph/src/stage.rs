@@ -203,6 +203,11 @@ impl<'a> StageBuilder<'a> {
         self.state.node = self.steps.add(op, step.span(), name);
     }
 
+    /// The node of something that is fetched, which stands on nothing.
+    pub(crate) fn fetch(&mut self, step: &Step<'_>, op: Op, name: String) -> NodeId {
+        self.steps.add(op, step.span(), name)
+    }
+
     /// The root file system a COPY reads; `None` for the build context.
     pub(crate) fn source(&mut self, step: &Step<'_>, span: Span) -> Option<NodeId> {
         match step.from.as_ref()? {

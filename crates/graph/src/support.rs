@@ -1,7 +1,7 @@
 //! What the language has and this version does not. Looked for before anything is downloaded, and
 //! refused: an option is never ignored.
 
-use archway_dockerfile::ast::{Copy, Instruction, Kind, Run, Span};
+use archway_dockerfile::ast::{Instruction, Kind, Run, Span};
 
 use crate::error::{LowerError, LowerProblem};
 
@@ -9,7 +9,6 @@ use crate::error::{LowerError, LowerProblem};
 pub(crate) fn check(instruction: &Instruction) -> Result<(), LowerError> {
     let unsupported = match &instruction.kind {
         Kind::Run(run) => unsupported_in_run(run),
-        Kind::Copy(copy) | Kind::Add(copy) => unsupported_in_copy(copy, instruction),
         _ => None,
     };
     match unsupported {
@@ -29,13 +28,4 @@ fn unsupported_in_run(run: &Run) -> Option<(String, Span)> {
         ("RUN --device", run.devices.first().map(|word| word.span)),
     ];
     flags.into_iter().find_map(|(what, span)| Some((what.to_owned(), span?)))
-}
-
-fn unsupported_in_copy(copy: &Copy, instruction: &Instruction) -> Option<(String, Span)> {
-    let keyword = if matches!(instruction.kind, Kind::Add(_)) { "ADD" } else { "COPY" };
-    let flags = [
-        ("--checksum", copy.checksum.as_ref().map(|word| word.span)),
-        ("--keep-git-dir", copy.keep_git_dir.map(|_| instruction.span)),
-    ];
-    flags.into_iter().find_map(|(flag, span)| Some((format!("{keyword} {flag}"), span?)))
 }

@@ -194,7 +194,8 @@ fn job(
     let pushes = pushes.clone();
     Job {
         graph: prepared.graph.clone(),
-        context: prepared.context.clone(),
+        contexts: prepared.contexts.clone(),
+        credentials: request.credentials.clone(),
         bases: prepared.bases.by_manifest.clone(),
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
         layers: targets

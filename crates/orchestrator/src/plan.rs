@@ -1,6 +1,7 @@
 //! Everything that is decided before the first step runs.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +13,7 @@ use archway_dockerfile::{
     diagnostic::Diagnostic,
     ignore::IgnorePatterns,
 };
-use archway_graph::{CopySource, Graph, Inputs, Lowering, Op, lower};
+use archway_graph::{ContextName, CopySource, Graph, Inputs, Lowering, Op, lower};
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 
@@ -24,8 +25,8 @@ pub struct Prepared {
     pub dockerfile: Arc<Dockerfile>,
     /// What to do.
     pub graph: Arc<Graph>,
-    /// The build context, if anything is copied from it.
-    pub context: Option<Arc<archway_source::Snapshot>>,
+    /// The directories that anything is copied from.
+    pub contexts: BTreeMap<ContextName, Arc<archway_source::Snapshot>>,
     /// Platforms with their strategy.
     pub platforms: Vec<PlatformPlan>,
     /// The steps people see.
@@ -67,16 +68,17 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         }
     };
     graph.warnings.extend(newer);
-    let snapshot = match copies_from_context(&graph) {
-        true => Some(Arc::new(scan(request.context.clone(), &path).await?)),
-        false => None,
-    };
+    let mut contexts = BTreeMap::new();
+    if copies_from_context(&graph) {
+        let snapshot = scan(request.context.clone(), &path).await?;
+        contexts.insert(ContextName::Main, Arc::new(snapshot));
+    }
     Ok(Prepared {
         platforms: platforms(&graph),
         steps: steps(&graph, &build_platform),
         dockerfile,
         graph: Arc::new(graph),
-        context: snapshot,
+        contexts,
         bases,
     })
 }
@@ -161,7 +163,9 @@ fn steps(graph: &Graph, build_platform: &Platform) -> Vec<Step> {
                 runs_on: match &node.op {
                     Op::Image(image) => image.platform.clone(),
                     Op::Run(run) => run.platform.clone(),
-                    Op::Scratch | Op::Copy(_) | Op::Mkdir(_) => build_platform.clone(),
+                    Op::Scratch | Op::Copy(_) | Op::Mkdir(_) | Op::Git(_) | Op::Http(_) => {
+                        build_platform.clone()
+                    }
                 },
                 stage: label.stage.clone(),
                 position: label.position,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, Reference, annotations::Annotations};
+use archway_remote::Credentials;
 use archway_report::Strategy;
 
 /// One `archway build` or `archway plan`.
@@ -35,6 +36,8 @@ pub struct BuildRequest {
     pub network: Network,
     /// `--strategy`: how platforms must be built; a build that would do otherwise is refused.
     pub strategies: BTreeMap<Platform, Strategy>,
+    /// Secrets for git repositories and downloads.
+    pub credentials: Credentials,
     /// Steps that run at the same time; `None`: the number of processors.
     pub jobs: Option<usize>,
     /// Limit for the whole build.
@@ -149,6 +152,7 @@ pub(crate) mod fixtures {
             pull: false,
             network: Network::Host,
             strategies: BTreeMap::new(),
+            credentials: Credentials::default(),
             jobs: None,
             timeout: None,
             on_failure: OnFailure::default(),

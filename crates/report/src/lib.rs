@@ -70,6 +70,8 @@ pub enum StepOutcome {
 pub enum TransferKind {
     /// From a registry.
     Pull,
+    /// From a web server.
+    Download,
     /// To a registry.
     Push,
 }

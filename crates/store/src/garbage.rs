@@ -16,6 +16,7 @@ use crate::{
     Store,
     error::{At, Result, StoreError},
     lock::Lock,
+    repository,
     root::{self, Root},
     session::{self, Observed},
     usage,
@@ -86,6 +87,7 @@ pub(crate) fn collect(store: &Store, keep: &KeepPolicy) -> Result<Collected> {
         }
     }
     sweep_file_hashes(root, keep, &mut trash)?;
+    repository::sweep(root, keep, &mut trash)?;
     sweep_locks(root)?;
     drop(collecting);
 

@@ -13,6 +13,7 @@
 //! | [`layer`] | snapshot to layer blob, layer blob to diffID, diffID to snapshot |
 //! | [`image`] | image names |
 //! | [`file_hash`] | hashes of files that have not changed since they were read |
+//! | [`repository`] | git repositories that are kept |
 //! | [`lock`] | locks between processes |
 //! | [`garbage`] | removal of what nothing needs |
 //! | [`usage`] | disk usage |
@@ -28,6 +29,7 @@ mod index;
 pub mod key;
 pub mod layer;
 pub mod lock;
+pub mod repository;
 mod root;
 mod session;
 pub mod snapshot;
@@ -50,6 +52,7 @@ pub use image::{ImageRecord, Images};
 pub use key::{CacheKey, InvalidKey, SnapshotKey};
 pub use layer::{LayerRecord, Layers};
 pub use lock::Lock;
+pub use repository::Repository;
 pub use snapshot::{PendingSnapshot, Snapshots};
 pub use usage::{Tally, Usage};
 

@@ -65,6 +65,10 @@ impl Root {
         self.path.join("sessions")
     }
 
+    pub(crate) fn repositories(&self) -> PathBuf {
+        self.path.join("git")
+    }
+
     pub(crate) fn trash(&self) -> PathBuf {
         self.path.join("trash")
     }

@@ -155,3 +155,26 @@ fn usage_counts_what_is_there() {
         "{usage:?}"
     );
 }
+
+#[test]
+fn repositories_go_when_nobody_used_them_for_long_enough_and_nobody_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let (used, idle) = (store.repository("used").unwrap(), store.repository("idle").unwrap());
+    assert_ne!((&used.path, &used.lock), (&idle.path, &idle.lock));
+    for repository in [&used, &idle] {
+        fs::create_dir_all(repository.path.join("objects")).unwrap();
+    }
+    let known_hosts = store.known_hosts().unwrap();
+    fs::write(&known_hosts, "").unwrap();
+    let recent = KeepPolicy { all: false, unused_for: Some(Duration::from_secs(3600)) };
+    store.collect_garbage(&recent).unwrap();
+    assert!(used.path.exists() && idle.path.exists());
+
+    let lock = store.lock(&used.lock).unwrap();
+    store.collect_garbage(&ALL).unwrap();
+    assert!(used.path.exists() && !idle.path.exists() && known_hosts.exists());
+    drop(lock);
+    store.collect_garbage(&ALL).unwrap();
+    assert!(!used.path.exists());
+}

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, platform};
 use archway_orchestrator::request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec};
+use archway_remote::Credentials;
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
@@ -273,6 +274,7 @@ impl SourceArgs {
                 NetworkMode::Default | NetworkMode::Host => Network::Host,
                 NetworkMode::None => Network::None,
             },
+            credentials: Credentials::default(),
             jobs: None,
             timeout: None,
             on_failure: OnFailure::default(),

@@ -167,6 +167,8 @@ fn step_hint(error: &StepError) -> Option<String> {
         }
         StepError::Source(error) => error::source_hint(error),
         StepError::Pull { source, .. } => source.hint(),
+        StepError::Git(error) => error.hint(),
+        StepError::Download(error) => error.hint(),
         StepError::Store(error) => error::store_hint(error),
         error if error::is_disk_full(error) => Some(error::FULL_DISK.into()),
         _ => None,

@@ -79,6 +79,7 @@ impl Printer {
 pub(crate) fn transfer_word(kind: TransferKind) -> &'static str {
     match kind {
         TransferKind::Pull => "pulled",
+        TransferKind::Download => "downloaded",
         TransferKind::Push => "pushed",
     }
 }

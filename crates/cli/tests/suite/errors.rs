@@ -96,7 +96,8 @@ refused! {
     unknown_user: "FROM BASE\nUSER nosuch\nRUN true\n", [];
     empty_base_name: "ARG X\nFROM ${X}\n", [];
     not_yet_mounts: "FROM BASE\nRUN --mount=type=cache,target=/c true\n", [];
-    not_yet_remote_add: "FROM BASE\nADD https://example.com/x /\n", [];
+    unreachable_url: "FROM BASE\nADD http://localhost:1/x /\n", [];
+    wrong_git_url: "FROM BASE\nADD https://example.com/x.git?brnch=main /\n", [];
     impossible_strategy: "FROM BASE\nRUN true\n", ["--strategy", "native", "--platform", "linux/s390x"];
     unknown_flag: "FROM BASE\n", ["--platfrom", "linux/arm64"];
     unknown_platform: "FROM BASE\n", ["--platform", "linux/amd46"];

@@ -21,6 +21,7 @@ mod layers_shared;
 mod login;
 mod outputs;
 mod readback;
+mod remote;
 mod rootless;
 mod run_inspect;
 mod scene;

@@ -42,7 +42,7 @@ pub(crate) fn select(snapshot: &Arc<Snapshot>, picks: Vec<Pick>) -> Result<Vec<S
             .map(|below| Entry { implied: below.implied, ..describe(below.path.to_owned(), below.entry) });
         let entries = [describe(String::new(), root)].into_iter().chain(below).collect();
         let files = Files { snapshot: snapshot.clone(), root: root.path.clone() };
-        SourceItem { name: found.name.clone(), entries, open: Box::new(files) }
+        SourceItem { name: found.name.clone(), entries, open: Box::new(files), unpack: None }
     });
     Ok(items.collect())
 }

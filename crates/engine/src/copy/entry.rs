@@ -79,6 +79,8 @@ pub(crate) struct SourceItem {
     pub(crate) entries: Vec<Entry>,
     /// Reads the files.
     pub(crate) open: Box<dyn Open>,
+    /// Whether it is unpacked if it is an archive; `None`: as the instruction says.
+    pub(crate) unpack: Option<bool>,
 }
 
 impl SourceItem {

@@ -24,7 +24,8 @@ pub(crate) fn item(file: &InlineFile) -> SourceItem {
         hard_link: None,
         implied: false,
     };
-    SourceItem { name: file.name.clone(), entries: vec![entry], open: Box::new(Text(file.clone())) }
+    let open = Box::new(Text(file.clone()));
+    SourceItem { name: file.name.clone(), entries: vec![entry], open, unpack: Some(false) }
 }
 
 struct Text(InlineFile);

@@ -7,7 +7,7 @@
 
 use std::{os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
 
-use archway_graph::{CopyOp, CopySource, NodeId};
+use archway_graph::{ContextName, CopyOp, CopySource, NodeId, Op};
 use archway_layer::extract::{self, ExtractOptions, Ownership};
 use archway_report::Event;
 use archway_store::CacheRecord;
@@ -75,42 +75,63 @@ impl Step<'_> {
     /// The content of a group; read from a stage only if nobody did before.
     async fn content(&self, op: &CopyOp, source: &CopySource) -> Result<Key, StepError> {
         match source {
-            CopySource::Context { paths } => {
-                let (snapshot, store) = (self.context(), self.build.engine.store.clone());
+            CopySource::Context { context, paths } => {
+                let (snapshot, store) = (self.context(context), self.build.engine.store.clone());
                 let (picks, events) = (pick::picks(op, paths), self.build.job.events.clone());
                 blocking(move || context::content(&snapshot, picks, &store, &events)).await
             }
             CopySource::Inline { files } => Ok(key::content(files)),
-            CopySource::Node { node, paths } => {
-                let store = self.build.engine.store.clone();
-                let selection = key::selection(self.input(*node).rootfs.identity, op, paths);
-                let known = || -> Result<Option<Key>, StepError> {
-                    let fact = store.cache().get(&selection.into())?;
-                    Ok(fact.and_then(|fact| fact.metadata.parse().ok()))
-                };
-                if let Some(known) = known()? {
-                    return Ok(known);
-                }
-                // Several platforms may copy the same: one of them reads it.
-                let _lock = image::lock(&store, selection.to_string()).await?;
-                if let Some(known) = known()? {
-                    return Ok(known);
-                }
-                let items = self.items(op, source).await?;
-                let content = blocking(move || stage::content(&items)).await?;
-                let created = Timestamp::now();
-                let fact = CacheRecord { snapshot: None, created, metadata: content.to_string() };
-                store.cache().put(&selection.into(), &fact)?;
-                Ok(content)
+            CopySource::Download { node, unpack } => {
+                let file = self.content_of(op, *node, &[self.download(*node).to_owned()], source).await?;
+                Ok(if *unpack { key::unpacked(file) } else { file })
             }
+            CopySource::Node { node, paths } => self.content_of(op, *node, paths, source).await,
+        }
+    }
+
+    /// The content of a group that is in another node's root file system.
+    async fn content_of(
+        &self,
+        op: &CopyOp,
+        node: NodeId,
+        paths: &[String],
+        source: &CopySource,
+    ) -> Result<Key, StepError> {
+        let store = self.build.engine.store.clone();
+        let selection = key::selection(self.input(node).rootfs.identity, op, paths);
+        let known = || -> Result<Option<Key>, StepError> {
+            let fact = store.cache().get(&selection.into())?;
+            Ok(fact.and_then(|fact| fact.metadata.parse().ok()))
+        };
+        if let Some(known) = known()? {
+            return Ok(known);
+        }
+        // Several platforms may copy the same: one of them reads it.
+        let _lock = image::lock(&store, selection.to_string()).await?;
+        if let Some(known) = known()? {
+            return Ok(known);
+        }
+        let items = self.items(op, source).await?;
+        let content = blocking(move || stage::content(&items)).await?;
+        let created = Timestamp::now();
+        let fact = CacheRecord { snapshot: None, created, metadata: content.to_string() };
+        store.cache().put(&selection.into(), &fact)?;
+        Ok(content)
+    }
+
+    /// The name of the file that a node downloads.
+    fn download(&self, node: NodeId) -> &str {
+        match &self.build.job.graph.node(node).op {
+            Op::Http(source) => &source.name,
+            other => unreachable!("{other:?} is no download"),
         }
     }
 
     /// The files of a group.
     async fn items(&self, op: &CopyOp, source: &CopySource) -> Result<Vec<SourceItem>, StepError> {
         match source {
-            CopySource::Context { paths } => {
-                let (snapshot, picks) = (self.context(), pick::picks(op, paths));
+            CopySource::Context { context, paths } => {
+                let (snapshot, picks) = (self.context(context), pick::picks(op, paths));
                 blocking(move || context::select(&snapshot, picks)).await
             }
             CopySource::Inline { files } => Ok(files.iter().map(inline::item).collect()),
@@ -119,19 +140,28 @@ impl Step<'_> {
                 let (picks, from) = (pick::picks(op, paths), self.describe(*node));
                 blocking(move || stage::select(&view, &picks, &from)).await
             }
+            CopySource::Download { node, unpack } => {
+                let view = Arc::new(self.input(*node).rootfs.view(&self.build.engine.store).await?);
+                let (name, unpack) = (self.download(*node).to_owned(), *unpack);
+                let mut item = blocking(move || stage::file(&view, &name)).await?;
+                item.unpack = Some(unpack);
+                Ok(vec![item])
+            }
         }
     }
 
-    fn context(&self) -> Arc<archway_source::Snapshot> {
-        let context = self.build.job.context.clone();
-        context.expect("the caller gives a context if the graph copies from it")
+    fn context(&self, name: &ContextName) -> Arc<archway_source::Snapshot> {
+        let context = self.build.job.contexts.get(name).cloned();
+        context.expect("the caller gives every context that the graph copies from")
     }
 
     /// How a message names the root file system of a node.
     fn describe(&self, node: NodeId) -> String {
         let node = self.build.job.graph.node(node);
         match (&node.op, &node.label) {
-            (archway_graph::Op::Image(image), _) => format!("image {}", image.name),
+            (Op::Image(image), _) => format!("image {}", image.name),
+            (Op::Git(source), _) => source.describe(),
+            (Op::Http(source), _) => source.describe(),
             (_, Some(label)) => format!("stage {}", label.stage),
             (_, None) => "scratch".to_owned(),
         }
@@ -230,7 +260,7 @@ impl Sources {
         let mut archives = Vec::with_capacity(items.len());
         for item in &items {
             archives.push(match item.entries.as_slice() {
-                [entry] if unpack && matches!(entry.kind, EntryKind::File { .. }) => {
+                [entry] if item.unpack.unwrap_or(unpack) && matches!(entry.kind, EntryKind::File { .. }) => {
                     extract::is_archive(item.open.open(entry)?)
                 }
                 _ => false,

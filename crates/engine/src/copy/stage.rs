@@ -73,6 +73,11 @@ fn take(item: &mut SourceItem, keep: &Keep) -> bool {
     item.entries.iter().skip(1).any(|entry| !entry.implied)
 }
 
+/// The file called `name` in the root of `view`.
+pub(crate) fn file(view: &Arc<View>, name: &str) -> Result<SourceItem, StepError> {
+    item(view, &tree::join("/", name)).map_err(StepError::io(name))
+}
+
 /// A hash of everything about `items` that a copy of them keeps.
 pub(crate) fn content(items: &[SourceItem]) -> Result<Key, StepError> {
     #[derive(Serialize)]
@@ -159,7 +164,7 @@ fn item(view: &Arc<View>, path: &str) -> io::Result<SourceItem> {
     let mut entries = Vec::new();
     walk(view, &root, String::new(), 0, &mut entries)?;
     let name = tree::components(path).next_back().unwrap_or_default().to_owned();
-    Ok(SourceItem { name, entries, open: Box::new(Files { view: view.clone(), root }) })
+    Ok(SourceItem { name, entries, open: Box::new(Files { view: view.clone(), root }), unpack: None })
 }
 
 fn walk(view: &View, root: &str, path: String, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {

@@ -3,5 +3,6 @@
 mod base_layers;
 mod copy_flags;
 mod copying;
+mod fetching;
 mod stopping;
 mod workshop;

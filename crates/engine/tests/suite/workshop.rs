@@ -11,12 +11,13 @@ use std::{
 
 use archway_dockerfile::ignore::IgnorePatterns;
 use archway_engine::{BaseImage, Built, Engine, Failure, Job, LayerSettings, PlatformRun, view::View};
-use archway_graph::{Inputs, Lowering, Network, NoCache, ResolvedBase, inputs::Bases, lower};
+use archway_graph::{ContextName, Inputs, Lowering, Network, NoCache, ResolvedBase, inputs::Bases, lower};
 use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{
     ContainerConfig, Descriptor, Digest, ImageConfig, Manifest, Platform, RootFs, layout::Layout, media_type,
 };
 use archway_registry::{Client, ClientOptions};
+use archway_remote::Credentials;
 use archway_report::{Event, Events};
 use archway_sandbox::Sandbox;
 use archway_source::Snapshot;
@@ -144,7 +145,8 @@ impl Workshop {
         let context = Snapshot::scan(&self.context(), &IgnorePatterns::default()).unwrap();
         self.engine.start(Job {
             graph: Arc::new(graph),
-            context: Some(Arc::new(context)),
+            contexts: BTreeMap::from([(ContextName::Main, Arc::new(context))]),
+            credentials: Credentials::default(),
             bases: self.images.clone(),
             jobs: 4,
             layers: Some(LayerSettings { compression: Compression::gzip() }),

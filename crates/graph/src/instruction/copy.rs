@@ -5,14 +5,14 @@ use archway_dockerfile::{
     keep::{self, Keep},
 };
 
+use super::remote;
 use crate::{
     error::{LowerError, LowerProblem},
     file_mode::FileMode,
-    op::{CopyOp, CopySource, InlineFile, NodeId, Op, Warning},
+    op::{ContextName, CopyOp, CopySource, InlineFile, NodeId, Op, Warning},
     path,
     selection::Step,
     stage::{Layer, StageBuilder},
-    support,
 };
 
 /// What stands between the part of a `--parents` source that is left out at the destination and the
@@ -36,7 +36,7 @@ pub(crate) fn copy(
     let link = copy.link && chmod.is_none();
     let op = CopyOp {
         base: builder.state.node,
-        sources: sources(builder, copy, &written, node)?,
+        sources: sources(builder, step, copy, &written, node)?,
         destination: path::destination(&builder.state.workdir, &destination),
         chown: owner(copy.chown.as_ref(), &written.chown, link)?,
         chmod,
@@ -93,41 +93,36 @@ impl Written {
 }
 
 fn check_source(source: &str, word: &Word, keyword: &'static str) -> Result<(), LowerError> {
-    let Some(kind) = remote_kind(source) else { return Ok(()) };
-    if keyword == "ADD" {
-        return Err(support::not_yet(format!("ADD of {kind}"), word.span));
+    if keyword == "ADD" || !remote::is_remote(source) {
+        return Ok(());
     }
     let problem = LowerProblem::RemoteSource { source_name: source.to_owned() };
     Err(LowerError { problem, span: word.span })
 }
 
-/// What a source is if it is not a path. Git's short form `git@host:path` is one too.
-fn remote_kind(source: &str) -> Option<&'static str> {
-    let is_scp = || {
-        let (user, rest) = source.split_once('@')?;
-        let (host, _) = rest.split_once(':')?;
-        let is_word = |text: &str| !text.is_empty() && !text.contains('/');
-        (is_word(user) && is_word(host)).then_some(())
-    };
-    let without_fragment = source.split(['#', '?']).next().unwrap_or_default();
-    match source.split_once("://").map(|(scheme, _)| scheme) {
-        Some("http" | "https") if without_fragment.ends_with(".git") => Some("a git repository"),
-        Some("http" | "https") => Some("a URL"),
-        Some("git" | "ssh") => Some("a git repository"),
-        _ => is_scp().map(|()| "a git repository"),
-    }
-}
-
 /// Groups in the order of the instruction: paths, then here-documents.
 fn sources(
     builder: &mut StageBuilder<'_>,
+    step: &Step<'_>,
     copy: &Copy,
     written: &Written,
     node: Option<NodeId>,
 ) -> Result<Vec<CopySource>, LowerError> {
+    let local = |paths| match node {
+        Some(node) => CopySource::Node { node, paths },
+        None => CopySource::Context { context: ContextName::Main, paths },
+    };
     let mut groups = Vec::new();
     let mut paths = Vec::with_capacity(written.sources.len());
+    let remotes = remote::Flags::expand(builder, copy, &written.sources)?;
     for (source, word) in written.sources.iter().zip(&copy.sources) {
+        if let Some(remote) = remotes.source(builder, step, source, word)? {
+            if !paths.is_empty() {
+                groups.push(local(std::mem::take(&mut paths)));
+            }
+            groups.push(remote);
+            continue;
+        }
         let source = builder.slashed(source.clone(), word)?;
         builder.doubt_source(&source, word, node);
         paths.push(if copy.parents {
@@ -140,10 +135,7 @@ fn sources(
         });
     }
     if !paths.is_empty() {
-        groups.push(match node {
-            Some(node) => CopySource::Node { node, paths },
-            None => CopySource::Context { paths },
-        });
+        groups.push(local(paths));
     }
     if !copy.heredocs.is_empty() {
         groups.push(CopySource::Inline { files: inline_files(builder, copy)? });
@@ -239,29 +231,5 @@ impl StageBuilder<'_> {
             return;
         };
         self.warn(Warning { message, span: Some(word.span), hint: Some(hint.to_owned()) });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::remote_kind;
-
-    #[test]
-    fn remote_sources_are_told_from_paths() {
-        let table = [
-            ("https://example.com/a.tar.gz", Some("a URL")),
-            ("http://example.com", Some("a URL")),
-            ("https://example.com/a.git", Some("a git repository")),
-            ("https://example.com/a.git#main:sub", Some("a git repository")),
-            ("ssh://git@example.com/a", Some("a git repository")),
-            ("git@example.com:a/b", Some("a git repository")),
-            ("a.git", None),
-            ("dir/x@1:2", None),
-            ("x@dir/1:2", None),
-            ("file", None),
-        ];
-        for (source, expected) in table {
-            assert_eq!(remote_kind(source), expected, "{source}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! A graph in a few lines, one per node and one per output.
 
-use archway_graph::{CopySource, Graph, Network, Node, NodeId, Op};
+use archway_graph::{ContextName, CopySource, Graph, Network, Node, NodeId, Op};
 
 /// `id: operation | outputs it serves`, then `platform = node [layers]`.
 pub(crate) fn dump(graph: &Graph) -> String {
@@ -42,6 +42,15 @@ fn node(node: &Node) -> String {
             }
             text
         }
+        Op::Git(git) => {
+            let checksum = git.checksum.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
+            let keep = if git.keep_git_dir { " with .git" } else { "" };
+            format!("git {}{checksum}{keep}", git.describe())
+        }
+        Op::Http(http) => {
+            let checksum = http.checksum.as_ref().map(|sum| format!(" {sum}")).unwrap_or_default();
+            format!("http {} as {}{checksum}", http.describe(), http.name)
+        }
         Op::Mkdir(mkdir) => format!("{} mkdir {} as {:?}", mkdir.base.0, mkdir.path, mkdir.user),
     };
     let serves: Vec<String> = node.serves.iter().map(usize::to_string).collect();
@@ -50,7 +59,11 @@ fn node(node: &Node) -> String {
 
 fn source(source: &CopySource) -> String {
     match source {
-        CopySource::Context { paths } => format!("{paths:?}"),
+        CopySource::Context { context: ContextName::Main, paths } => format!("{paths:?}"),
+        CopySource::Context { context: ContextName::Named(name), paths } => format!("{paths:?} of {name}"),
+        CopySource::Download { node, unpack } => {
+            format!("the file of {}{}", node.0, if *unpack { ", unpacked" } else { "" })
+        }
         CopySource::Node { node, paths } => format!("{paths:?} of {}", node.0),
         CopySource::Inline { files } => {
             let files: Vec<String> =

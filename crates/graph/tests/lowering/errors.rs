@@ -77,27 +77,12 @@ fn what_is_not_supported_is_refused_before_anything_is_downloaded() {
         ("RUN --mount=type=cache,target=/x make", "RUN --mount"),
         ("RUN --security=insecure make", "RUN --security"),
         ("RUN --device=x make", "RUN --device"),
-        ("ADD --checksum=sha256:0 https://x.org/a /", "ADD --checksum"),
-        ("ADD --keep-git-dir=true https://x.org/a.git /", "ADD --keep-git-dir"),
     ];
     for (line, what) in table {
         let build = Build::new(&format!("FROM x\n{line}\n"));
         let error = build.lower(&Bases::new()).expect_err(line);
         assert_eq!(error.to_string(), format!("{what} is not supported yet"));
         assert!(line.contains(build.dockerfile().source.slice(error.span)), "{line}");
-    }
-}
-
-#[test]
-fn remote_sources_are_refused() {
-    let table = [
-        ("ADD https://x.org/a /", "ADD of a URL"),
-        ("ADD https://x.org/a.git#v1 /", "ADD of a git repository"),
-        ("ADD git@x.org:a/b /", "ADD of a git repository"),
-    ];
-    for (line, what) in table {
-        let error = Build::new(&format!("FROM x\n{line}\n")).error();
-        assert_eq!(error.to_string(), format!("{what} is not supported yet"));
     }
 }
 

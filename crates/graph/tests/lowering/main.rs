@@ -10,6 +10,7 @@ mod history;
 mod onbuild;
 mod plan;
 mod properties;
+mod remote;
 mod run;
 mod sharing;
 mod stages;

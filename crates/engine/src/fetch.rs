@@ -1,0 +1,219 @@
+//! What is not on this machine: git repositories and downloads.
+//!
+//! Both end as an immutable delta that holds the files and nothing else, so they serve as a node's root
+//! file system and as a build context alike.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use archway_remote::{
+    Credentials, GitSource, HttpSource,
+    git::{GitClient, Workplace},
+    http::{Downloaded, HttpClient, Validators},
+};
+use archway_report::{Event, Events, TransferKind};
+use archway_store::{CacheRecord, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Engine, StepError, image,
+    key::{self, Key},
+    step::{Delta, Step, StepFailure},
+};
+
+/// Bytes between two progress events.
+const PROGRESS_STEP: u64 = 1 << 20;
+/// Who may read a download, as with BuildKit.
+const DOWNLOAD_MODE: u32 = 0o600;
+
+/// Files that were fetched: an immutable directory of the store, kept for as long as the store is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where they are.
+    pub directory: PathBuf,
+    /// Whether they were here already.
+    pub cached: bool,
+}
+
+/// What is remembered of a download, besides its delta.
+#[derive(Debug, Serialize, Deserialize)]
+struct Known {
+    #[serde(flatten)]
+    validators: Validators,
+}
+
+impl Step<'_> {
+    pub(crate) async fn git(&self, source: &GitSource) -> Result<Delta, StepFailure> {
+        self.begin();
+        let job = &self.build.job;
+        Ok(self.build.engine.git_delta(&job.credentials, source).await?)
+    }
+
+    pub(crate) async fn http(&self, source: &HttpSource) -> Result<Delta, StepFailure> {
+        self.begin();
+        let job = &self.build.job;
+        Ok(self.build.engine.http_delta(&job.credentials, &job.events, source).await?)
+    }
+}
+
+impl Engine {
+    /// The files of a git repository.
+    pub async fn checkout(
+        &self,
+        credentials: &Credentials,
+        source: &GitSource,
+    ) -> Result<Fetched, StepError> {
+        let delta = self.git_delta(credentials, source).await?;
+        self.fetched(&delta)
+    }
+
+    /// A directory with a downloaded file.
+    pub async fn download(
+        &self,
+        credentials: &Credentials,
+        events: &Events,
+        source: &HttpSource,
+    ) -> Result<Fetched, StepError> {
+        let delta = self.http_delta(credentials, events, source).await?;
+        self.fetched(&delta)
+    }
+
+    fn fetched(&self, delta: &Delta) -> Result<Fetched, StepError> {
+        let path = self.store.snapshots().path(&delta.key)?;
+        let directory = path.ok_or(StepError::DeltaMissing { key: delta.key })?;
+        Ok(Fetched { directory, cached: delta.cached })
+    }
+
+    async fn git_delta(&self, credentials: &Credentials, source: &GitSource) -> Result<Delta, StepError> {
+        let store = &self.store;
+        let client = GitClient::new(credentials.clone(), store.known_hosts()?);
+        let revision = client.resolve(source).await?;
+        let key = key::checkout(source, &revision);
+        if let Some(delta) = Delta::find(store, key)? {
+            return Ok(delta);
+        }
+        // Repositories of the two kinds of commits cannot share objects.
+        let name = format!("{} {}", source.remote, revision.object.len());
+        let kept = store.repository(&name)?;
+        let _lock = image::lock(store, kept.lock).await?;
+        if let Some(delta) = Delta::find(store, key)? {
+            return Ok(delta);
+        }
+        // The second one is never put in place, and so leaves nothing.
+        let (pending, scratch) = (store.snapshots().begin()?, store.snapshots().begin()?);
+        let place = Workplace { repository: &kept.path, scratch: scratch.delta() };
+        client.checkout(source, &revision, place, pending.delta()).await?;
+        let delta = Delta::made(key);
+        store.snapshots().commit(pending, &delta.key)?;
+        remember(store, key, &delta, String::new())?;
+        Ok(delta)
+    }
+
+    async fn http_delta(
+        &self,
+        credentials: &Credentials,
+        events: &Events,
+        source: &HttpSource,
+    ) -> Result<Delta, StepError> {
+        let store = &self.store;
+        let pinned = source.checksum.as_ref().map(|checksum| key::pinned_download(&source.name, checksum));
+        // What has to be these bytes is not asked for again.
+        if let Some(pinned) = pinned
+            && let Some(delta) = Delta::find(store, pinned)?
+        {
+            return Ok(delta);
+        }
+        let url = key::url(source);
+        let _lock = image::lock(store, url.to_string()).await?;
+        let record = store.cache().get(&url.into())?.filter(|record| record.snapshot.is_some());
+        let known = record.as_ref().and_then(|record| serde_json::from_str::<Known>(&record.metadata).ok());
+        // A checksum is of bytes, which an answer "not changed" does not have.
+        let known = known.filter(|_| pinned.is_none());
+        let pending = store.snapshots().begin()?;
+        let path = pending.delta().join(&source.name);
+        let mut file = create(&path).map_err(StepError::io(&path))?;
+        let progress = Progress { events, name: &source.name };
+        let validators = known.as_ref().map(|known| &known.validators);
+        let client = HttpClient::new(credentials.clone());
+        let told = std::sync::atomic::AtomicU64::new(0);
+        let tell = |current: u64, total| progress.tell(&told, current, total);
+        let (validators, digest) = match client.download(source, validators, &mut file, &tell).await? {
+            Downloaded::Unchanged => {
+                let found = Delta::find(store, url)?;
+                return Ok(found.expect("only a file that is here is asked for"));
+            }
+            Downloaded::New { validators, digest, size } => {
+                progress.done(size);
+                (validators, digest)
+            }
+        };
+        let modified = validators.modified();
+        set_modified(&file, modified).map_err(StepError::io(&path))?;
+        let key = key::download(&source.name, &digest, modified);
+        let delta = match Delta::find(store, key)? {
+            Some(known) => Delta { cached: false, ..known },
+            None => {
+                let delta = Delta::made(key);
+                store.snapshots().commit(pending, &delta.key)?;
+                delta
+            }
+        };
+        remember(store, key, &delta, String::new())?;
+        if let Some(pinned) = pinned {
+            remember(store, pinned, &delta, String::new())?;
+        }
+        if !validators.is_empty() {
+            let metadata = serde_json::to_string(&Known { validators }).expect("plain data");
+            remember(store, url, &delta, metadata)?;
+        }
+        Ok(delta)
+    }
+}
+
+fn remember(store: &Store, key: Key, delta: &Delta, metadata: String) -> Result<(), StepError> {
+    let record = CacheRecord { snapshot: Some(delta.key), created: delta.created, metadata };
+    Ok(store.cache().put(&key.into(), &record)?)
+}
+
+fn create(path: &std::path::Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(DOWNLOAD_MODE).open(path)?;
+    // Not left to the umask.
+    rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(DOWNLOAD_MODE))?;
+    Ok(file)
+}
+
+/// A file has the time that the server says, or none: that of the download would be another each time.
+fn set_modified(file: &File, seconds: Option<i64>) -> io::Result<()> {
+    let since = Duration::from_secs(u64::try_from(seconds.unwrap_or(0)).unwrap_or(0));
+    file.set_modified(SystemTime::UNIX_EPOCH + since)
+}
+
+/// Tells how far a download is.
+struct Progress<'a> {
+    events: &'a Events,
+    name: &'a str,
+}
+
+impl Progress<'_> {
+    fn tell(&self, told: &std::sync::atomic::AtomicU64, current: u64, total: Option<u64>) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if current - told.load(Relaxed) >= PROGRESS_STEP {
+            told.store(current, Relaxed);
+            self.send(current, total, false);
+        }
+    }
+
+    fn done(&self, size: u64) {
+        self.send(size, Some(size), true);
+    }
+
+    fn send(&self, current: u64, total: Option<u64>, done: bool) {
+        let (name, kind) = (self.name.to_owned(), TransferKind::Download);
+        self.events.send(Event::Transfer { name, kind, current, total, done });
+    }
+}
