@@ -45,11 +45,12 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::ContradictsUrl { .. } => "this URL",
         P::LinkedOwner { .. } => "cannot be looked up",
         P::BadPattern { .. } => "not a pattern",
+        P::NoParents { .. } => "the whole, and no path in it",
         P::BadMode { .. } => "not a file mode",
         P::BadPort { .. } => "not port[-port][/protocol]",
         P::UnknownSignal { .. } => "unknown signal",
         P::BadInlineName { .. } => "the body of the here-document",
-        P::ForeignDrive { .. } => "on another drive",
+        P::ForeignDrive { .. } => "not a path on drive C:",
         P::BadTrigger { .. } => "this image's trigger",
         P::TooLarge { .. } => "beyond the limit",
         P::NotYetSupported { .. } => "not supported yet",
@@ -93,6 +94,9 @@ fn hint(problem: &LowerProblem) -> Option<String> {
         P::ChecksumWithoutUrl => "write an ADD of its own for each source that has a checksum".to_owned(),
         P::ContradictsUrl { .. } => "say it in one place".to_owned(),
         P::LinkedOwner { .. } => "give numbers, such as --chown=1000:1000, or leave --link out".to_owned(),
+        P::NoParents { .. } => {
+            "leave --parents out to copy everything, or name what is in it, as in `./*`".to_owned()
+        }
         P::BadPattern { .. } => "`\\[` and `\\\\` stand for the characters".to_owned(),
         P::BadMode { .. } => {
             "want 0 to 7777, such as 755, or changes as for chmod, such as u=rwX,go=rX".to_owned()

@@ -153,6 +153,12 @@ pub enum LowerProblem {
         /// What is wrong with it.
         problem: archway_dockerfile::ignore::IgnoreProblem,
     },
+    /// `COPY --parents . /`.
+    #[error("`{path}` has nothing that --parents could keep")]
+    NoParents {
+        /// Expanded.
+        path: String,
+    },
     /// `--chmod=` is neither octal up to 7777 nor in the language of chmod(1).
     #[error("`{value}` is no file mode")]
     BadMode {
@@ -187,8 +193,8 @@ pub enum LowerProblem {
         /// The delimiter.
         name: String,
     },
-    /// A Windows path that is not on drive `C:`.
-    #[error("`{path}` is not on drive C:")]
+    /// A Windows path on another drive or machine, or a drive without a path.
+    #[error("`{path}` is no path on drive C:")]
     ForeignDrive {
         /// Expanded.
         path: String,
@@ -250,6 +256,9 @@ pub enum PortProblem {
     /// `localhost:8080:80`
     #[error("the address is no IP address")]
     BadAddress,
+    /// More ports than there are.
+    #[error("one instruction names more ports than there are")]
+    TooMany,
     /// `8000-8002:80-81`
     #[error("the ranges of ports are not equally long")]
     RangesDiffer,

@@ -2,16 +2,18 @@
 //! links make of them is decided where the files are.
 
 /// A path with `/` between its parts. On Windows that is not how it has to be written: `\` separates
-/// too, and a leading `C:` means nothing. `None` if it is on another drive.
+/// too, and a leading `C:` means nothing. `None` if it is on another drive or machine, or is a drive only.
 pub(crate) fn slashed(path: &str, os: &str) -> Option<String> {
     if os != "windows" {
         return Some(path.to_owned());
     }
     let path = path.replace('\\', "/");
-    match path.as_bytes() {
-        [b'C' | b'c', b':', ..] => Some(path[2..].to_owned()),
-        [drive, b':', ..] if drive.is_ascii_alphabetic() => None,
-        _ => Some(path),
+    if path.starts_with("//") {
+        return None;
+    }
+    match path.split_once(':') {
+        None => Some(path),
+        Some((drive, rest)) => (drive.eq_ignore_ascii_case("c") && !rest.is_empty()).then(|| rest.to_owned()),
     }
 }
 
@@ -108,7 +110,10 @@ mod tests {
     fn windows_paths_are_read_on_drive_c_only() {
         assert_eq!(slashed(r"C:\app\bin", "windows").as_deref(), Some("/app/bin"));
         assert_eq!(slashed(r"app\bin", "windows").as_deref(), Some("app/bin"));
-        assert_eq!(slashed(r"D:\app", "windows"), None);
+        assert_eq!(slashed(r"c:app", "windows").as_deref(), Some("app"));
+        for path in [r"D:\app", r"\\server\share", "C:", "name:stream"] {
+            assert_eq!(slashed(path, "windows"), None, "{path}");
+        }
         assert_eq!(slashed(r"D:\app", "linux").as_deref(), Some(r"D:\app"));
     }
 }

@@ -83,6 +83,9 @@ impl StageState {
                 path::absolute("/", &directory)
             }
         };
+        if platform.os == "windows" && !config.working_dir.is_empty() {
+            config.working_dir = workdir.replace('/', "\\");
+        }
         let arguments = Vec::new();
         Self { node, base, platform, variables, arguments, image, workdir, has_cmd: false }
     }
@@ -104,11 +107,21 @@ impl StageState {
         });
     }
 
-    /// Sets the stage's directory, given with slashes.
-    pub(crate) fn enter(&mut self, workdir: String) {
-        self.image.config.working_dir =
-            if self.platform.os == "windows" { workdir.replace('/', "\\") } else { workdir.clone() };
+    /// Sets the stage's directory, as written, with slashes, and cleaned. Returns how it is called from now
+    /// on: as on BuildKit, an absolute path stays as it was written, and one that was seen from the
+    /// directory before, or that is Windows', is clean.
+    pub(crate) fn enter(&mut self, written: &str, workdir: String) -> String {
+        let is_windows = self.platform.os == "windows";
+        let name = match written {
+            "" if !is_windows && !self.image.config.working_dir.is_empty() => {
+                self.image.config.working_dir.clone()
+            }
+            absolute if !is_windows && absolute.starts_with('/') => absolute.to_owned(),
+            _ => workdir.clone(),
+        };
+        self.image.config.working_dir = if is_windows { name.replace('/', "\\") } else { name.clone() };
         self.workdir = workdir;
+        name
     }
 }
 

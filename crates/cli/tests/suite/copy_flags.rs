@@ -73,10 +73,10 @@ fn archives_are_unpacked_unless_that_is_not_wanted() {
     let child = built(
         &scene,
         "FROM scratch\nADD plain.tar /\nADD --unpack=true zipped /unpacked/\nADD --unpack=false zipped plain.tar /kept/\n\
-         ADD --link --chown=7:8 zipped /linked/\n",
+         ADD --link --chown=7:8 --chmod=600 zipped /owned/\n",
     );
     let root = child.root();
-    for (path, owner) in [("in/file", ROOT), ("unpacked/in/file", ROOT), ("linked/in/file", (7, 8))] {
+    for (path, owner) in [("in/file", ROOT), ("unpacked/in/file", ROOT), ("owned/in/file", (7, 8))] {
         let entry = &root.entries[path];
         assert_eq!(
             (&entry.kind, entry.uid, entry.gid),
@@ -84,6 +84,8 @@ fn archives_are_unpacked_unless_that_is_not_wanted() {
             "{path}"
         );
     }
+    // A mode is for what is copied, not for what is unpacked.
+    assert_eq!(root.entries["owned"], directory(0o755, (7, 8)));
     assert!(root.entries.contains_key("kept/zipped") && root.entries.contains_key("kept/plain.tar"));
 }
 

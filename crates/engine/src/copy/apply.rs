@@ -44,12 +44,13 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// Of a directory that has to be made for what is copied. A number is its mode too, without the bits
-    /// that are no permissions; changes have nothing to change.
-    fn parent(&self) -> Directory {
+    /// Of a directory that has to be made for what is copied, or for an archive that is unpacked. For a
+    /// copy a number is its mode too, without the bits that are no permissions; changes have nothing to
+    /// change.
+    pub(crate) fn parent(&self, is_archive: bool) -> Directory {
         let mode = match &self.mode {
-            Some(FileMode::Exactly(mode)) => mode & 0o777,
-            Some(FileMode::Changes(_)) | None => NEW_DIRECTORY_MODE,
+            Some(FileMode::Exactly(mode)) if !is_archive => mode & 0o777,
+            _ => NEW_DIRECTORY_MODE,
         };
         let owner = self.owner.unwrap_or_default();
         Directory { mode, uid: owner.uid, gid: owner.gid }
@@ -95,17 +96,17 @@ impl Writer {
         Ok(Self { root, parent: None, links: HashMap::new(), directory_times: BTreeMap::new() })
     }
 
-    /// Makes the directories that `items` go into.
+    /// Makes the directories that `items` go into, with these attributes where they are new.
     pub(crate) fn parents(
         &mut self,
         placement: &Placement,
         items: &[SourceItem],
-        attributes: &Attributes,
+        created: Directory,
     ) -> Result<(), StepError> {
         // Directories that only hold what is copied were changed when the newest of it arrived: a time
         // that does not depend on this machine's clock, nor on the base.
         let newest = items.iter().filter_map(|item| item.entries.first()).map(|entry| entry.mtime).max();
-        self.place(placement, attributes.parent(), newest.unwrap_or_default())
+        self.place(placement, created, newest.unwrap_or_default())
     }
 
     fn place(&mut self, placement: &Placement, created: Directory, mtime: Mtime) -> Result<(), StepError> {

@@ -200,7 +200,9 @@ impl Step<'_> {
                 blocking(move || {
                     let pending = store.snapshots().begin()?;
                     let mut writer = Writer::open(pending.delta())?;
-                    writer.parents(&placement, &sources.items, &attributes)?;
+                    // All are made for what comes first.
+                    let created = attributes.parent(sources.archives.first() == Some(&true));
+                    writer.parents(&placement, &sources.items, created)?;
                     for (index, item) in sources.items.iter().enumerate() {
                         if sources.archives[index] {
                             let root = View::open_writable(&lowers, pending.delta(), pending.work())?;

@@ -147,6 +147,10 @@ fn sources(
 fn below_pivot(source: &str, word: &Word) -> Result<String, LowerError> {
     let (root, pattern) = source.split_once(PIVOT).unwrap_or(("", source));
     let pattern = path::absolute("/", pattern).split_off(1);
+    if pattern.is_empty() {
+        let problem = LowerProblem::NoParents { path: source.to_owned() };
+        return Err(LowerError { problem, span: word.span });
+    }
     Keep::new::<&str>(Some(&pattern), &[]).map_err(|error| LowerError {
         problem: LowerProblem::BadPattern { pattern: pattern.clone(), problem: error.problem },
         span: word.span,

@@ -1,6 +1,6 @@
 //! `EXPOSE`
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use archway_dockerfile::ast::Word;
 
@@ -12,13 +12,15 @@ use crate::{
     stage::{Layer, StageBuilder},
 };
 
+/// Twice all that there are of each protocol.
+const MAX_PORTS: usize = 6 << 16;
+
 /// Adds ports, ranges spelled out, as `port/protocol`.
 pub(crate) fn expose(builder: &mut StageBuilder<'_>, words: &[Word]) -> Result<(), LowerError> {
     let mut words: Vec<&Word> = words.iter().collect();
     // The order that BuildKit's history has: of the words, before variables are replaced.
     words.sort_by(|a, b| a.value.cmp(&b.value));
     let mut ports = Vec::new();
-    let mut seen = BTreeSet::new();
     for word in words {
         for value in builder.expander().words(word)? {
             let bad = |problem| LowerError {
@@ -39,7 +41,11 @@ pub(crate) fn expose(builder: &mut StageBuilder<'_>, words: &[Word]) -> Result<(
                     )),
                 });
             }
-            ports.extend(exposed.filter(|port| seen.insert(*port)));
+            // The history has each as often as it was written, which a short line could make very long.
+            if ports.len() + exposed.len() > MAX_PORTS {
+                return Err(bad(PortProblem::TooMany));
+            }
+            ports.extend(exposed);
         }
     }
     let ports: Vec<String> = ports.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect();
@@ -107,10 +113,11 @@ fn number(text: &str) -> Result<u16, PortProblem> {
     if text.is_empty() {
         return Err(PortProblem::Missing);
     }
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(PortProblem::NotANumber);
     }
-    text.parse().map_err(|_| PortProblem::OutOfRange)
+    digits.parse().map_err(|_| PortProblem::OutOfRange)
 }
 
 #[cfg(test)]
@@ -119,13 +126,14 @@ mod tests {
 
     #[test]
     fn ports_are_normalised() {
-        let table: [(&str, &[Port]); 6] = [
+        let table: [(&str, &[Port]); 7] = [
             ("80", &[(80, "tcp")]),
             ("80/", &[(80, "tcp")]),
             ("53/UDP", &[(53, "udp")]),
             ("8000-8002/sctp", &[(8000, "sctp"), (8001, "sctp"), (8002, "sctp")]),
             ("7-7", &[(7, "tcp")]),
             ("0", &[(0, "tcp")]),
+            ("+80", &[(80, "tcp")]),
         ];
         for (text, expected) in table {
             assert_eq!(parse(text).unwrap().collect::<Vec<_>>(), expected, "{text}");
@@ -140,7 +148,7 @@ mod tests {
             ("80-", PortProblem::Missing),
             ("http", PortProblem::NotANumber),
             ("-80", PortProblem::Missing),
-            ("+80", PortProblem::NotANumber),
+            ("+", PortProblem::NotANumber),
             ("65536", PortProblem::OutOfRange),
             ("99999999999999999999", PortProblem::OutOfRange),
             ("90-80", PortProblem::EmptyRange),

@@ -6,7 +6,6 @@ use crate::{
     error::{LowerError, LowerProblem},
     nearest::nearest,
     stage::{Layer, StageBuilder},
-    support,
 };
 
 /// Linux's signals by name, without `SIG` (signal(7)). Real-time signals are counted from either end.
@@ -16,11 +15,8 @@ const NAMES: [&str; 36] = [
     "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 ];
 
-/// Checks the signal and keeps it as it is written.
+/// Checks the signal and keeps it as it is written. On Windows, which has none, it has no effect.
 pub(crate) fn stop_signal(builder: &mut StageBuilder<'_>, word: &Word) -> Result<(), LowerError> {
-    if builder.state.platform.os == "windows" {
-        return Err(support::not_yet("STOPSIGNAL on Windows", word.span));
-    }
     let signal = builder.expander().word(word)?;
     if !is_signal(&signal) {
         let nearest = nearest(bare(&signal.to_ascii_uppercase()), NAMES).map(|name| format!("SIG{name}"));

@@ -16,19 +16,19 @@ pub(crate) fn workdir(
     step: &Step<'_>,
     word: &Word,
 ) -> Result<(), LowerError> {
-    let directory = builder.slashed(builder.expander().word(word)?, word)?;
-    let directory = path::absolute(&builder.state.workdir, &directory);
-    builder.state.enter(directory.clone());
+    let text = builder.slashed(builder.expander().word(word)?, word)?;
+    let directory = path::absolute(&builder.state.workdir, &text);
+    let written = builder.state.enter(&text, directory.clone());
     let mut layer = Layer::None;
-    if directory != "/" {
+    if written != "/" {
         let base = builder.state.node;
         // Accounts of Windows have no numbers; who owns the directory there is in its security descriptor.
         let is_windows = builder.state.platform.os == "windows";
         let user = if is_windows { String::new() } else { builder.state.image.config.user.clone() };
-        let op = Op::Mkdir(MkdirOp { base, path: directory.clone(), user });
+        let op = Op::Mkdir(MkdirOp { base, path: directory, user });
         builder.advance(step, op, &step.instruction.line);
         layer = Layer::Made;
     }
-    builder.state.record(format!("WORKDIR {directory}"), layer);
+    builder.state.record(format!("WORKDIR {written}"), layer);
     Ok(())
 }

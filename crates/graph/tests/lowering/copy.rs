@@ -119,6 +119,25 @@ fn a_workdir_is_made_unless_it_is_the_root() {
 }
 
 #[test]
+fn the_config_has_an_absolute_workdir_as_it_is_written() {
+    let table = [
+        ("WORKDIR /a/", "/a/"),
+        ("WORKDIR /a/../b/./c", "/a/../b/./c"),
+        ("WORKDIR a/", "/a"),
+        ("WORKDIR /a/\nWORKDIR b/", "/a/b"),
+        ("WORKDIR /a/\nWORKDIR $NOTHING", "/a/"),
+        ("WORKDIR ..", "/"),
+    ];
+    for (lines, expected) in table {
+        let config = Build::new(&format!("FROM scratch\n{lines}\n")).config();
+        assert_eq!(config.config.working_dir, expected, "{lines}");
+    }
+    let windows = Build::new("FROM base\nWORKDIR sub/x/../y/\n").platforms(&["windows/amd64"]);
+    let windows = windows.image("base", |config| config.config.working_dir = "C:\\app".into());
+    assert_eq!(windows.config().config.working_dir, r"\app\sub\y");
+}
+
+#[test]
 fn windows_paths_are_read_as_windows_writes_them() {
     let build = Build::new(
         "

@@ -38,6 +38,12 @@ fn errors_name_the_place_and_the_way_out() {
         ("FROM x\nCOPY --chmod=u+y a /c\n", "u+y", "`u+y` is no file mode", "u=rwX,go=rX"),
         ("FROM x\nCOPY --link --chown=app a /c\n", "app", "`app` is a name", "--chown=1000:1000"),
         ("FROM x\nCOPY --exclude=[a b /c\n", "[a", "malformed pattern '[a'", "stand for the characters"),
+        (
+            "FROM x\nCOPY --parents . /c\n",
+            ".",
+            "`.` has nothing that --parents could keep",
+            "leave --parents out",
+        ),
         ("FROM x\nCOPY --parents x/./[a /c\n", "x/./[a", "malformed pattern '[a'", ""),
         ("FROM x\nEXPOSE 80 http\n", "http", "a port is a number", "53/udp"),
         ("FROM x\nEXPOSE 70000\n", "70000", "at most 65535", ""),

@@ -31,6 +31,8 @@ fn entries_read_as_buildkit_writes_them() {
         ("USER app", "-USER app"),
         ("CMD echo \"hi\"", r#"-CMD ["/bin/sh" "-c" "echo \"hi\""]"#),
         ("ENTRYPOINT [\"a\", \"b\"]", r#"-ENTRYPOINT ["a" "b"]"#),
+        ("EXPOSE 80 8080:80", "-EXPOSE [80/tcp 80/tcp]"),
+        ("WORKDIR /a/../b/", "WORKDIR /a/../b/"),
         ("EXPOSE 80 53/udp 443", "-EXPOSE [443/tcp 53/udp 80/tcp]"),
         ("VOLUME /a /b", "-VOLUME [/a /b]"),
         ("STOPSIGNAL 9", "-STOPSIGNAL 9"),
