@@ -1,11 +1,13 @@
 //! Build arguments: the global scope, what the platform predefines, proxies, and what nobody asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use archway_dockerfile::ast::{Dockerfile, Instruction, Kind};
 use archway_oci::Platform;
 
 use crate::{
+    build_args::BuildArgs,
+    builder_arguments, epoch,
     error::LowerError,
     inputs::Inputs,
     nearest::nearest,
@@ -16,23 +18,19 @@ use crate::{
 /// Arguments that RUN sees without a declaration (Dockerfile reference, "Predefined ARGs").
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
-/// Arguments that speak to the builder.
-const FOR_THE_BUILDER: &str = "BUILDKIT_";
-const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
-
 /// The scope before the first `FROM`, for one requested platform: the arguments about platforms, then
 /// the `ARG`s of that scope, with `--build-arg` over both.
 pub(crate) fn global_scope(inputs: &Inputs<'_>, target: &Platform) -> Result<Variables, LowerError> {
     let mut scope = Variables::default();
     for (name, value) in predefined(inputs, target) {
-        scope.set(name, inputs.build_args.get(name).map_or(&value, |given| given));
+        scope.set(name, inputs.build_args.get_for(target, name).unwrap_or(&value));
     }
     for instruction in &inputs.dockerfile.global_args {
         let Kind::Arg(declarations) = &instruction.kind else { continue };
         for declaration in declarations {
             let name = &declaration.name.value;
-            let value = match (inputs.build_args.get(name), &declaration.default) {
-                (Some(given), _) => Some(given.clone()),
+            let value = match (inputs.build_args.get_for(target, name), &declaration.default) {
+                (Some(given), _) => Some(given.to_owned()),
                 (None, Some(default)) => {
                     let escape = inputs.dockerfile.escape;
                     Some(Expander { escape, variables: &scope }.word(default)?)
@@ -71,10 +69,10 @@ fn predefined(inputs: &Inputs<'_>, target: &Platform) -> Vec<(&'static str, Stri
 }
 
 /// The proxy settings among the build arguments, under both spellings that programs look for.
-pub(crate) fn proxy_env(build_args: &BTreeMap<String, String>) -> Vec<String> {
+pub(crate) fn proxy_env(build_args: &BuildArgs) -> Vec<String> {
     let mut env = Vec::new();
     for name in PROXIES {
-        let given = build_args.iter().rfind(|(given, _)| given.eq_ignore_ascii_case(name));
+        let given = build_args.everywhere().iter().rfind(|(given, _)| given.eq_ignore_ascii_case(name));
         if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {
             env.push(format!("{name}={value}"));
             env.push(format!("{}={value}", name.to_ascii_lowercase()));
@@ -97,13 +95,11 @@ pub(crate) fn unused<'a>(
         declared.contains(name)
             || predefined.iter().any(|(known, _)| *known == name)
             || PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
-            || name.starts_with(FOR_THE_BUILDER)
-            || name == SOURCE_DATE_EPOCH
+            || builder_arguments::is_one(name)
+            || name == epoch::NAME
     };
-    inputs
-        .build_args
-        .keys()
-        .filter(|name| !is_used(name))
+    let unknown = inputs.build_args.names().into_iter().filter(|name| !is_used(name));
+    unknown
         .map(|name| Warning {
             message: format!("the build argument `{name}` is not used: no ARG declares it"),
             span: None,
@@ -112,6 +108,7 @@ pub(crate) fn unused<'a>(
                 None => format!("add `ARG {name}` to the stage that needs it"),
             }),
         })
+        .chain(builder_arguments::without_effect(inputs.build_args, |name| declared.contains(name)))
         .collect()
 }
 

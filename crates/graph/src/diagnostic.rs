@@ -54,6 +54,7 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::BadTrigger { .. } => "this image's trigger",
         P::TooLarge { .. } => "beyond the limit",
         P::NotYetSupported { .. } => "not supported yet",
+        P::BadEpoch { .. } => "not a number",
         P::StrategyNotMet { .. } => "decides the strategy",
     }
 }
@@ -81,7 +82,20 @@ fn hint(problem: &LowerProblem) -> Option<String> {
                 (None, None) => return None,
             }
         }
-        P::BadPlatform(error) => did_you_mean(error.suggestion.as_deref()?),
+        P::BadPlatform(error) => match &error.suggestion {
+            Some(near) => did_you_mean(near),
+            None => "a platform is os/arch or os/arch/variant, such as linux/arm64".to_owned(),
+        },
+        P::BadImageName(_) => {
+            "an image is named as in debian:13, or host/path/name:tag, in lower case".to_owned()
+        }
+        P::EmptyVolume { expression } => format!("name a path, or declare what `{expression}` uses"),
+        P::TooLarge { .. } => {
+            "values and here-documents that contain one another add up; keep large text in files".to_owned()
+        }
+        P::BadEpoch { .. } => {
+            "give seconds, such as --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)".to_owned()
+        }
         P::VariableInFrom { .. } => {
             "define a stage with `FROM $NAME AS stage`, and copy from that stage".to_owned()
         }
@@ -113,11 +127,7 @@ fn hint(problem: &LowerProblem) -> Option<String> {
         P::StrategyNotMet { platform, .. } => {
             format!("leave --strategy out for {platform}, or change the step that decides")
         }
-        P::BadImageName(_)
-        | P::BadExpansion(_)
-        | P::EmptyVolume { .. }
-        | P::TooLarge { .. }
-        | P::NotYetSupported { .. } => return None,
+        P::BadExpansion(_) | P::NotYetSupported { .. } => return None,
     };
     Some(text)
 }

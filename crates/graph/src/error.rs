@@ -221,6 +221,12 @@ pub enum LowerProblem {
         /// What, as it would be written.
         what: String,
     },
+    /// `SOURCE_DATE_EPOCH` is no number.
+    #[error("SOURCE_DATE_EPOCH is `{value}`, which is no number of seconds since 1970")]
+    BadEpoch {
+        /// Expanded.
+        value: String,
+    },
     /// `--strategy` asks for one way, the Dockerfile leads to another.
     #[error("{platform} would be built {actual}, not {wanted}: {reason}")]
     StrategyNotMet {

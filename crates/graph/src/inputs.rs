@@ -7,7 +7,10 @@ use archway_oci::{Digest, ImageConfig, Platform, Reference};
 use archway_report::Strategy;
 use serde::Serialize;
 
-use crate::op::{Graph, Network};
+use crate::{
+    build_args::BuildArgs,
+    op::{Graph, Network},
+};
 
 /// Base images that were resolved already, by name as it stands in [`BaseRequest::name`] and by
 /// requested platform.
@@ -26,7 +29,7 @@ pub struct Inputs<'a> {
     /// What that machine's processor runs: [`Platform::host_processor`]. Decides what is emulated.
     pub processor: &'a Platform,
     /// `--build-arg`, with their values.
-    pub build_args: &'a BTreeMap<String, String>,
+    pub build_args: &'a BuildArgs,
     /// `--target`: name or number of a stage; `None` is the last.
     pub target: Option<&'a str>,
     /// `--no-cache`, `--no-cache-filter`.

@@ -10,13 +10,17 @@
 //! | `selection` | which stages a platform needs, on which images |
 //! | `stage`, `instruction` | what each instruction does to a root file system and a config |
 //! | [`file_mode`] | what `--chmod` does to a mode |
+//! | [`build_args`] | `--build-arg`, for all platforms or for one |
 //! | `nodes` | hash-consing: what is the same on several platforms is one node |
 //! | `strategy` | native, cross or emulated, and why |
 //! | [`explain`](mod@explain) | the plan as data and as text |
 //! | [`error`] | what is refused |
 
 mod arguments;
+pub mod build_args;
+mod builder_arguments;
 mod diagnostic;
+mod epoch;
 pub mod error;
 pub mod explain;
 pub mod file_mode;
@@ -34,6 +38,7 @@ mod strategy;
 mod support;
 mod variables;
 
+pub use build_args::BuildArgs;
 pub use error::{LowerError, LowerProblem};
 pub use explain::{Plan, explain};
 pub use file_mode::FileMode;

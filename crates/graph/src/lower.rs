@@ -6,7 +6,7 @@ use archway_dockerfile::ast::{Instruction, Stage};
 use archway_oci::{ImageConfig, Platform};
 
 use crate::{
-    arguments,
+    arguments, epoch,
     error::{LowerError, LowerProblem},
     inputs::{Inputs, Lowering},
     nodes::Nodes,
@@ -32,6 +32,8 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowering, LowerError> {
     for platform in inputs.platforms {
         selections.push(selection::select(inputs, target, platform, &mut images)?);
     }
+    let globals = selections.first().map(|selection| &selection.globals);
+    let source_date_epoch = globals.map_or(Ok(None), |globals| epoch::source_date_epoch(inputs, globals))?;
     let missing = images.into_missing();
     if !missing.is_empty() {
         return Ok(Lowering::Needs(missing));
@@ -54,7 +56,7 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowering, LowerError> {
         outputs.push(output(inputs, &nodes, outputs.len(), state, platform)?);
     }
     let proxy_env = arguments::proxy_env(inputs.build_args);
-    Ok(Lowering::Ready(Graph { nodes, outputs, proxy_env, warnings }))
+    Ok(Lowering::Ready(Graph { nodes, outputs, proxy_env, source_date_epoch, warnings }))
 }
 
 /// Builds the stages of one platform; the target's is the result.

@@ -129,6 +129,8 @@ impl StageState {
 #[derive(Debug)]
 pub(crate) struct StageBuilder<'a> {
     pub(crate) inputs: &'a Inputs<'a>,
+    /// The requested platform that the stage is built for, whatever its own platform is.
+    pub(crate) target: &'a Platform,
     pub(crate) globals: &'a Variables,
     pub(crate) state: StageState,
     /// Whether RUN steps run even if their results are known.
@@ -160,7 +162,8 @@ impl<'a> StageBuilder<'a> {
         steps.charge(&state.image.history, stage.span)?;
         let (globals, warnings) = (&selection.globals, Vec::new());
         let no_cache = inputs.no_cache.covers(stage);
-        let mut builder = StageBuilder { inputs, globals, state, no_cache, earlier, steps, warnings };
+        let target = selection.platform;
+        let mut builder = StageBuilder { inputs, target, globals, state, no_cache, earlier, steps, warnings };
         for step in &selected.steps {
             builder.apply(step).map_err(|error| error.of(step.author, stage))?;
         }

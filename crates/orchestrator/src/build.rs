@@ -202,7 +202,7 @@ fn job(
             .iter()
             .any(Target::needs_layers)
             .then(|| LayerSettings { compression: layer_compression(request.compression) }),
-        source_date_epoch: request.source_date_epoch,
+        source_date_epoch: prepared.graph.source_date_epoch,
         annotations: request
             .platforms
             .iter()

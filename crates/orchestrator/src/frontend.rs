@@ -1,24 +1,19 @@
 //! Whose language the Dockerfile is written in: the `syntax` directive, or what the build argument
 //! `BUILDKIT_SYNTAX` says instead.
 
-use std::collections::BTreeMap;
-
 use archway_dockerfile::{
     ast::{SourceText, Span},
     syntax::{self, Frontend},
 };
-use archway_graph::Warning;
+use archway_graph::{BuildArgs, Warning};
 
 use crate::error::Error;
 
 /// Refuses a file that is not for the frontend that is spoken here, before it is parsed as if it were.
 /// Something to tell the user if it may be for a newer one.
-pub(crate) fn choose(
-    text: &SourceText,
-    build_args: &BTreeMap<String, String>,
-) -> Result<Option<Warning>, Error> {
+pub(crate) fn choose(text: &SourceText, build_args: &BuildArgs) -> Result<Option<Warning>, Error> {
     // What follows the reference are arguments for the frontend; the official one has none.
-    let argument = build_args.get(syntax::BUILD_ARGUMENT).map(|value| value.trim());
+    let argument = build_args.get(syntax::BUILD_ARGUMENT).map(str::trim);
     if let Some(value) = argument.filter(|value| !value.is_empty()) {
         let reference = value.split(' ').next().unwrap_or_default();
         let frontend = syntax::frontend(reference).map_err(Error::Frontend)?;

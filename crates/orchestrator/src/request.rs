@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use archway_graph::{Network, NoCache};
+use archway_graph::{BuildArgs, Network, NoCache};
 use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_remote::Credentials;
 use archway_report::Strategy;
@@ -17,7 +17,7 @@ pub struct BuildRequest {
     /// Requested platforms, normalised, each once, in the order the index will have. Not empty.
     pub platforms: Vec<Platform>,
     /// `--build-arg`. A name without a value takes it from this process' environment before it gets here.
-    pub build_args: BTreeMap<String, String>,
+    pub build_args: BuildArgs,
     /// `--target` stage.
     pub target: Option<String>,
     /// `--label`, set on every image config.
@@ -46,8 +46,6 @@ pub struct BuildRequest {
     pub on_failure: OnFailure,
     /// Compression of new layers.
     pub compression: Compression,
-    /// `SOURCE_DATE_EPOCH`: image times, and the upper bound of file times. Seconds.
-    pub source_date_epoch: Option<i64>,
 }
 
 /// What happens to the other platforms, and to the publication, when one platform fails.
@@ -142,7 +140,7 @@ pub(crate) mod fixtures {
             context: ".".into(),
             dockerfile: None,
             platforms: platforms.iter().map(|platform| platform.parse().expect("a platform")).collect(),
-            build_args: BTreeMap::new(),
+            build_args: BuildArgs::default(),
             target: None,
             labels: BTreeMap::new(),
             annotations: Annotations::default(),
@@ -157,7 +155,6 @@ pub(crate) mod fixtures {
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),
-            source_date_epoch: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use archway_remote::Credentials;
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
-use super::{annotation, output, value};
+use super::{annotation, build_arg, output, value};
 use crate::error::CliError;
 
 /// What is built, the same for `build` and `plan`.
@@ -27,8 +27,8 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Vec<String>,
 
-    /// Set a build argument; without a value, from the environment
-    #[arg(long, value_name = "NAME[=VALUE]")]
+    /// Set a build argument, for all platforms or for some; without a value, from the environment
+    #[arg(long, value_name = "[PLATFORM:]NAME[=VALUE]")]
     build_arg: Vec<String>,
 
     /// Stage to build [default: the last]
@@ -184,6 +184,7 @@ impl BuildArgs {
         request.tags = self.tag.iter().map(|tag| value::name("--tag", tag)).collect::<Result<_, _>>()?;
         let (outputs, annotations) = output::parse_all(&self.output, &request.platforms)?;
         request.outputs = self.outputs(outputs);
+        build_arg::multi_platform(&request.build_args, &request.platforms, &mut request.outputs)?;
         request.annotations.extend(annotations);
         request.no_cache = self.no_cache();
         request.timeout = self.timeout;
@@ -262,8 +263,8 @@ impl SourceArgs {
             dockerfile: self.file.clone(),
             strategies: self.strategies(&platforms)?,
             annotations: annotation::parse(&self.annotation, &platforms)?,
+            build_args: build_arg::parse(&self.build_arg, &platforms)?,
             platforms,
-            build_args: build_args(&self.build_arg),
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
             tags: Vec::new(),
@@ -279,7 +280,6 @@ impl SourceArgs {
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),
-            source_date_epoch: source_date_epoch()?,
         })
     }
 
@@ -321,26 +321,5 @@ impl SourceArgs {
             }
         }
         Ok(strategies)
-    }
-}
-
-/// A name without a value takes it from the environment, and is left out if that has none.
-fn build_args(given: &[String]) -> BTreeMap<String, String> {
-    given
-        .iter()
-        .filter_map(|text| match text.split_once('=') {
-            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-            None => Some((text.clone(), std::env::var(text).ok()?)),
-        })
-        .collect()
-}
-
-fn source_date_epoch() -> Result<Option<i64>, CliError> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(None),
-        Ok(text) if text.is_empty() => Ok(None),
-        Ok(text) => text.parse().map(Some).map_err(|_| {
-            CliError::usage("SOURCE_DATE_EPOCH", format!("`{text}` is not a number of seconds since 1970"))
-        }),
     }
 }

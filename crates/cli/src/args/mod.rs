@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 mod annotation;
 mod build;
+mod build_arg;
 mod image;
 mod output;
 mod value;

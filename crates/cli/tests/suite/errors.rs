@@ -81,6 +81,10 @@ refused! {
     unknown_frontend: "# syntax=example/frontend:2\nFROM BASE\n", [];
     unknown_frontend_of_another_language: "// syntax=example/frontend:2\nimport \"app\"\n", [];
     unknown_frontend_by_argument: "FROM BASE\n", ["--build-arg", "BUILDKIT_SYNTAX=example/frontend"];
+    argument_for_a_platform_that_is_not_built: "FROM BASE\n", ["--build-arg", "linux/arm64:TOKEN=s3cr3t"];
+    argument_for_no_platform: "FROM BASE\n", ["--build-arg", "linux/amd46:TOKEN=s3cr3t"];
+    proxy_for_one_platform: "FROM BASE\n", ["--build-arg", "linux/amd64:HTTP_PROXY=http://user:s3cr3t@proxy"];
+    time_of_the_source: "ARG SOURCE_DATE_EPOCH=context\nFROM BASE\n", [];
     instruction_before_from: "RUN true\n", [];
     missing_base: "FROM BASE-nowhere:1\nRUN true\n", [];
     missing_platform: "FROM BASE\nRUN true\n", ["--platform", "linux/amd64,linux/riscv64"];

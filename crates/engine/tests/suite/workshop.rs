@@ -133,7 +133,7 @@ impl Workshop {
             platforms,
             build_platform: &host,
             processor: &processor,
-            build_args: &BTreeMap::new(),
+            build_args: &archway_graph::BuildArgs::default(),
             target: None,
             no_cache: &NoCache::default(),
             labels: &BTreeMap::new(),

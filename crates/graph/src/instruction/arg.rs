@@ -7,6 +7,9 @@ use crate::{
     stage::{Layer, StageBuilder},
 };
 
+/// Arguments that say which stages an SBOM covers. They are in the history, but no process sees them.
+const FOR_SBOMS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// Gives each argument the value of `--build-arg`, else its default, else what the global scope has.
 pub(crate) fn declare(
     builder: &mut StageBuilder<'_>,
@@ -15,8 +18,8 @@ pub(crate) fn declare(
     let mut words = vec!["ARG".to_owned()];
     for declaration in declarations {
         let name = &declaration.name.value;
-        let value = match (builder.inputs.build_args.get(name), &declaration.default) {
-            (Some(given), _) => Some(given.clone()),
+        let value = match (builder.inputs.build_args.get_for(builder.target, name), &declaration.default) {
+            (Some(given), _) => Some(given.to_owned()),
             (None, Some(default)) => Some(builder.expander().word(default)?),
             (None, None) => builder.globals.value(name).map(str::to_owned),
         };
@@ -24,7 +27,7 @@ pub(crate) fn declare(
             Some(value) => format!("{name}={value}"),
             None => name.clone(),
         });
-        if let Some(value) = &value {
+        if let Some(value) = value.as_deref().filter(|_| !FOR_SBOMS.contains(&name.as_str())) {
             builder.state.variables.set(name, value);
         }
         builder.state.arguments.push((name.clone(), value));

@@ -144,12 +144,71 @@ fn proxies_reach_processes_and_nothing_else() {
 fn arguments_nobody_declares_are_reported() {
     let warnings = |name: &str| {
         let text = "ARG GLOBAL\nFROM base\nONBUILD ARG LATER\nRUN true\nFROM scratch\nARG VERSION\n";
-        Build::new(text).arg(name, "x").graph().warnings
+        Build::new(text).arg(name, "7").graph().warnings
     };
-    for name in ["VERSION", "GLOBAL", "LATER", "HTTPS_PROXY", "BUILDKIT_INLINE_CACHE", "TARGETARCH"] {
+    for name in
+        ["VERSION", "GLOBAL", "LATER", "HTTPS_PROXY", "BUILDKIT_SYNTAX", "SOURCE_DATE_EPOCH", "TARGETARCH"]
+    {
         assert!(warnings(name).is_empty(), "{name}");
     }
     let [warning] = warnings("VERSOIN").try_into().unwrap();
     assert_eq!(warning.message, "the build argument `VERSOIN` is not used: no ARG declares it");
     assert_eq!(warning.hint.as_deref(), Some("did you mean `VERSION`?"));
+}
+
+#[test]
+fn an_argument_can_differ_between_platforms() {
+    let text = "
+        ARG TAG=1
+        FROM base:$TAG
+        ARG FLAVOUR=plain
+        RUN make
+    ";
+    let build = Build::new(text).platforms(&["linux/amd64", "linux/arm64"]);
+    let graph = build
+        .arg("TAG", "2")
+        .arg_for("linux/arm64", "TAG", "3")
+        .arg_for("linux/arm64", "FLAVOUR", "nice")
+        .graph();
+    let names = graph.nodes.iter().filter_map(|node| match &node.op {
+        Op::Image(image) => Some(image.name.as_str()),
+        _ => None,
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["base:2", "base:3"]);
+    let flavours: Vec<_> = environments(&graph).iter().map(|env| env.last().unwrap().clone()).collect();
+    assert_eq!(flavours, ["FLAVOUR=plain", "FLAVOUR=nice"]);
+    assert!(graph.warnings.is_empty());
+}
+
+#[test]
+fn the_builders_own_arguments_are_no_variables() {
+    let graph = Build::new("FROM base\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN make\n").graph();
+    assert!(environments(&graph)[0].is_empty());
+    let history = &graph.outputs[0].config.history;
+    let last: Vec<_> =
+        history[history.len() - 2..].iter().filter_map(|entry| entry.created_by.as_deref()).collect();
+    assert_eq!(
+        last,
+        [
+            "ARG BUILDKIT_SBOM_SCAN_STAGE=true",
+            "RUN |1 BUILDKIT_SBOM_SCAN_STAGE=true /bin/sh -c make # buildkit"
+        ]
+    );
+}
+
+#[test]
+fn the_time_of_the_source_is_an_argument_like_others() {
+    let epoch = |build: Build| build.graph().source_date_epoch;
+    assert_eq!(epoch(Build::new("FROM base")), None);
+    assert_eq!(epoch(Build::new("FROM base").arg("SOURCE_DATE_EPOCH", "7")), Some(7));
+    assert_eq!(epoch(Build::new("ARG SOURCE_DATE_EPOCH=5\nFROM base")), Some(5));
+    assert_eq!(
+        epoch(Build::new("ARG SOURCE_DATE_EPOCH=5\nFROM base").arg("SOURCE_DATE_EPOCH", "7")),
+        Some(7)
+    );
+    assert_eq!(epoch(Build::new("ARG SOURCE_DATE_EPOCH=5\nFROM base").arg("SOURCE_DATE_EPOCH", "")), None);
+    assert_eq!(epoch(Build::new("FROM base\nARG SOURCE_DATE_EPOCH=5")), None);
+    let graph =
+        Build::new("FROM base\nARG SOURCE_DATE_EPOCH\nRUN date").arg("SOURCE_DATE_EPOCH", "7").graph();
+    assert_eq!(environments(&graph)[0].last().unwrap(), "SOURCE_DATE_EPOCH=7");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use archway_dockerfile::ast::Dockerfile;
 use archway_graph::{
-    BaseRequest, Bases, Graph, Inputs, LowerError, Lowering, Network, NoCache, ResolvedBase, lower,
+    BaseRequest, Bases, BuildArgs, Graph, Inputs, LowerError, Lowering, Network, NoCache, ResolvedBase, lower,
 };
 use archway_oci::{Digest, History, ImageConfig, Platform};
 use archway_report::Strategy;
@@ -30,7 +30,7 @@ type Edit = Box<dyn Fn(&mut ImageConfig)>;
 pub(crate) struct Build {
     dockerfile: Dockerfile,
     platforms: Vec<Platform>,
-    build_args: BTreeMap<String, String>,
+    build_args: BuildArgs,
     target: Option<String>,
     labels: BTreeMap<String, String>,
     strategies: BTreeMap<Platform, Strategy>,
@@ -47,7 +47,7 @@ impl Build {
         Self {
             dockerfile: archway_dockerfile::parse("Dockerfile", &text).expect("the Dockerfile parses"),
             platforms: vec![platform("linux/amd64")],
-            build_args: BTreeMap::new(),
+            build_args: BuildArgs::default(),
             target: None,
             labels: BTreeMap::new(),
             strategies: BTreeMap::new(),
@@ -63,7 +63,13 @@ impl Build {
     }
 
     pub(crate) fn arg(mut self, name: &str, value: &str) -> Self {
-        self.build_args.insert(name.into(), value.into());
+        self.build_args.set(name, value);
+        self
+    }
+
+    /// `--build-arg PLATFORM:NAME=VALUE`
+    pub(crate) fn arg_for(mut self, on: &str, name: &str, value: &str) -> Self {
+        self.build_args.set_for(platform(on), name, value);
         self
     }
 
