@@ -4,8 +4,9 @@ use std::{fmt::Display, io};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
+use archway_engine::StepError;
 use archway_oci::platform::PlatformError;
-use archway_orchestrator::Error;
+use archway_orchestrator::{Error, error::DockerfileConflict};
 use archway_source::SourceError;
 
 /// Why a command did not do what was asked.
@@ -67,7 +68,10 @@ impl CliError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } | Self::Operation(Error::Output { .. } | Error::Frontend(_)) => Exit::Usage,
+            Self::Usage { .. }
+            | Self::Operation(Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_)) => {
+                Exit::Usage
+            }
             Self::Reported(exit) => *exit,
             _ => Exit::Failure,
         }
@@ -179,12 +183,17 @@ fn hint(error: &CliError) -> Option<String> {
 
 fn operation_hint(error: &Error) -> Option<String> {
     match error {
-        Error::ContextMissing { path } => Some(match path.to_str() {
-            Some(text) if text == "-" || text.contains("://") || text.starts_with("git@") => {
-                "only directories are build contexts so far: fetch the files, and build from there".to_owned()
-            }
-            _ => "give a directory: `archway build [OPTIONS] DIRECTORY`".to_owned(),
-        }),
+        Error::ContextMissing { .. } => {
+            Some("give a directory, a git URL, the URL of an archive, or `-` for standard input".to_owned())
+        }
+        Error::Fetch { source, .. } => fetch_hint(source),
+        Error::ContextIsPage { .. } => {
+            Some("the URL of a git repository ends with `.git`, that of an archive with its file".to_owned())
+        }
+        Error::EmptyContext { .. } => Some(
+            "pipe something into it: `tar c . | archway build -`, `archway build - < Dockerfile`".to_owned(),
+        ),
+        Error::DockerfileConflict(conflict) => Some(conflict_hint(*conflict).to_owned()),
         Error::ReadDockerfile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Some("name it with `-f PATH`, or make a file called `Dockerfile` in the context".to_owned())
         }
@@ -206,6 +215,24 @@ fn operation_hint(error: &Error) -> Option<String> {
         ),
         Error::Store(error) => store_hint(error),
         _ => None,
+    }
+}
+
+/// What to do about something that could not be fetched.
+pub(crate) fn fetch_hint(error: &StepError) -> Option<String> {
+    match error {
+        StepError::Git(error) => error.hint(),
+        StepError::Download(error) => error.hint(),
+        StepError::Store(error) => store_hint(error),
+        _ => None,
+    }
+}
+
+fn conflict_hint(conflict: DockerfileConflict) -> &'static str {
+    match conflict {
+        DockerfileConflict::BothStdin => "give a directory as the context, or leave `-f` out",
+        DockerfileConflict::ContextIsDockerfile => "leave `-f` out",
+        DockerfileConflict::StdinIsArchive => "to build from the archive, give `-` as the context",
     }
 }
 

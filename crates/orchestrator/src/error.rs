@@ -11,12 +11,43 @@ use archway_oci::{Digest, Platform};
 /// A build, or another operation, could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The build context is no directory.
+    /// The build context is no directory, and nothing else that is one.
     #[error("the build context `{path}` is not a directory")]
     ContextMissing {
         /// As given.
         path: PathBuf,
     },
+    /// The build context or the Dockerfile could not be fetched.
+    #[error("cannot fetch {what}")]
+    Fetch {
+        /// What.
+        what: String,
+        /// Why.
+        source: Box<archway_engine::StepError>,
+    },
+    /// The build context is an archive that cannot be unpacked.
+    #[error("cannot unpack the build context from {what}")]
+    UnpackContext {
+        /// Where it came from.
+        what: String,
+        /// Why.
+        source: Box<archway_layer::extract::ExtractError>,
+    },
+    /// The build context is neither an archive nor a Dockerfile: it is nothing.
+    #[error("{what} is empty: neither an archive nor a Dockerfile")]
+    EmptyContext {
+        /// Where it came from.
+        what: String,
+    },
+    /// The build context is a web page.
+    #[error("{url} is a web page, and neither an archive nor a Dockerfile")]
+    ContextIsPage {
+        /// Where it is.
+        url: String,
+    },
+    /// The Dockerfile is asked for in two places.
+    #[error(transparent)]
+    DockerfileConflict(#[from] DockerfileConflict),
     /// The Dockerfile could not be read.
     #[error("cannot read the Dockerfile `{path}`")]
     ReadDockerfile {
@@ -166,6 +197,20 @@ pub enum Error {
     /// Files could not be written to a directory.
     #[error(transparent)]
     UnpackFiles(#[from] archway_layer::extract::ExtractError),
+}
+
+/// Context and Dockerfile cannot be had as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DockerfileConflict {
+    /// `-f - -`
+    #[error("standard input cannot be both the build context and the Dockerfile")]
+    BothStdin,
+    /// `-f FILE URL`, and the URL is that of a Dockerfile; the same with standard input.
+    #[error("the build context is a Dockerfile itself, and `-f` names another one")]
+    ContextIsDockerfile,
+    /// `-f -`, and standard input is an archive.
+    #[error("standard input is an archive, and `-f -` takes it for a Dockerfile")]
+    StdinIsArchive,
 }
 
 impl Error {

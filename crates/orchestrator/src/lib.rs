@@ -9,6 +9,7 @@
 //! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
 //! | [`mod@build`] | runs the graph, keeps every platform's state, decides what a failure means |
 //! | [`index`] | verifies every child and puts the image index together |
+//! | [`source`] | where the context and the Dockerfile come from |
 //! | `output` | registry, local store, archives, directories |
 //! | [`origin`] | where existing images are read from |
 //! | [`images`], [`mod@inspect`], [`run`] | the local store, looking at images, running them |
@@ -28,6 +29,7 @@ pub mod plan;
 pub mod request;
 mod resolve;
 pub mod run;
+pub mod source;
 mod tracker;
 
 pub use build::{BuildReport, build};

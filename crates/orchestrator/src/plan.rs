@@ -17,7 +17,12 @@ use archway_graph::{ContextName, CopySource, Graph, Inputs, Lowering, Op, lower}
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 
-use crate::{Context, Error, frontend, request::BuildRequest, resolve::Bases};
+use crate::{
+    Context, Error, frontend,
+    request::BuildRequest,
+    resolve::Bases,
+    source::{self, Opened},
+};
 
 /// A build that is ready to run.
 pub struct Prepared {
@@ -32,16 +37,15 @@ pub struct Prepared {
     /// The steps people see.
     pub steps: Vec<Step>,
     pub(crate) bases: Bases,
+    /// Files that were made for the build, and go with it.
+    _source: Opened,
 }
 
 /// Reads the Dockerfile, resolves the base images of all platforms, lowers to a graph, and scans the
 /// build context if the graph copies from it.
 pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepared, Error> {
-    if !request.context.is_dir() {
-        return Err(Error::ContextMissing { path: request.context.clone() });
-    }
-    let path = request.dockerfile.clone().unwrap_or_else(|| request.context.join("Dockerfile"));
-    let text = read_dockerfile(&path)?;
+    let opened = source::open(context, request).await?;
+    let text = opened.dockerfile.clone();
     let refused = |diagnostic| Error::Dockerfile { text: text.clone(), diagnostic: Box::new(diagnostic) };
     let newer = frontend::choose(&text, &request.build_args)?;
     let dockerfile = archway_dockerfile::parse_source(text.clone());
@@ -70,8 +74,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
     graph.warnings.extend(newer);
     let mut contexts = BTreeMap::new();
     if copies_from_context(&graph) {
-        let snapshot = scan(request.context.clone(), &path).await?;
-        contexts.insert(ContextName::Main, Arc::new(snapshot));
+        contexts.insert(ContextName::Main, opened.snapshot().await?);
     }
     Ok(Prepared {
         platforms: platforms(&graph),
@@ -80,11 +83,12 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         graph: Arc::new(graph),
         contexts,
         bases,
+        _source: opened,
     })
 }
 
 /// A file that is called `dockerfile` is found as `Dockerfile` too, as in BuildKit.
-fn read_dockerfile(path: &Path) -> Result<SourceText, Error> {
+pub(crate) fn read_dockerfile(path: &Path) -> Result<SourceText, Error> {
     let lower_case = path.with_file_name("dockerfile");
     let is_lower_case =
         path.file_name() == Some("Dockerfile".as_ref()) && !path.exists() && lower_case.exists();
@@ -98,14 +102,26 @@ fn read_text(
     failed: impl Fn(io::Error) -> Error,
     refused: impl Fn(SourceText, Box<Diagnostic>) -> Error,
 ) -> Result<SourceText, Error> {
-    let size = std::fs::metadata(path).map_err(&failed)?.len();
-    if size > MAX_TEXT_BYTES as u64 {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    let bytes = std::fs::read(path).map_err(&failed)?;
+    let bytes = read_bounded(path).map_err(failed)?;
     SourceText::from_bytes(path.display().to_string(), &bytes).map_err(|error| {
         let diagnostic = Box::new(error.diagnostic());
         refused(error.text, diagnostic)
+    })
+}
+
+/// The bytes of a file that is no larger than a Dockerfile may be.
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.len() > MAX_TEXT_BYTES as u64 {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    std::fs::read(path)
+}
+
+/// A Dockerfile that is no file of this machine.
+pub(crate) fn text(name: &str, bytes: &[u8]) -> Result<SourceText, Error> {
+    SourceText::from_bytes(name, bytes).map_err(|error| {
+        let diagnostic = Box::new(error.diagnostic());
+        Error::Dockerfile { text: error.text, diagnostic }
     })
 }
 
@@ -115,10 +131,16 @@ fn copies_from_context(graph: &Graph) -> bool {
 }
 
 /// `<Dockerfile>.dockerignore` wins over `.dockerignore`, as in BuildKit.
-async fn scan(root: PathBuf, dockerfile: &Path) -> Result<archway_source::Snapshot, Error> {
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(".dockerignore");
-    let candidates = [PathBuf::from(own), root.join(".dockerignore")];
+pub(crate) async fn scan(
+    root: PathBuf,
+    dockerfile: Option<PathBuf>,
+) -> Result<archway_source::Snapshot, Error> {
+    let own = dockerfile.map(|dockerfile| {
+        let mut own = dockerfile.into_os_string();
+        own.push(".dockerignore");
+        PathBuf::from(own)
+    });
+    let candidates: Vec<PathBuf> = own.into_iter().chain([root.join(".dockerignore")]).collect();
     tokio::task::spawn_blocking(move || {
         let ignore = match candidates.into_iter().find(|path| path.exists()) {
             Some(path) => {

@@ -7,13 +7,15 @@ use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_remote::Credentials;
 use archway_report::Strategy;
 
+use crate::source::{ContextSpec, DockerfileSpec};
+
 /// One `archway build` or `archway plan`.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The build context directory.
-    pub context: PathBuf,
-    /// Path of the Dockerfile, absolute or relative to the working directory; `None`: `Dockerfile` in the context.
-    pub dockerfile: Option<PathBuf>,
+    /// The build context.
+    pub context: ContextSpec,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSpec,
     /// Requested platforms, normalised, each once, in the order the index will have. Not empty.
     pub platforms: Vec<Platform>,
     /// `--build-arg`. A name without a value takes it from this process' environment before it gets here.
@@ -137,8 +139,8 @@ pub(crate) mod fixtures {
     /// A request for these platforms that asks for nothing else.
     pub(crate) fn request(platforms: &[&str]) -> BuildRequest {
         BuildRequest {
-            context: ".".into(),
-            dockerfile: None,
+            context: ContextSpec::Directory(".".into()),
+            dockerfile: DockerfileSpec::Default,
             platforms: platforms.iter().map(|platform| platform.parse().expect("a platform")).collect(),
             build_args: BuildArgs::default(),
             target: None,

@@ -88,6 +88,10 @@ impl Snapshot {
             }
         }
         hasher.update(&entry.mode.to_le_bytes());
+        if entry.owner != (0, 0) {
+            let (user, group) = entry.owner;
+            hasher.update(b"o").update(&user.to_le_bytes()).update(&group.to_le_bytes());
+        }
     }
 
     /// Makes sure that the hash of every selected file is known.

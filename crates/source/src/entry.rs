@@ -14,6 +14,8 @@ pub struct Entry {
     /// Permission bits, with set-uid, set-gid and sticky. Always 0755 for the context itself, whose
     /// mode is an accident of the checkout, and 0777 for links.
     pub mode: u32,
+    /// User and group that it belongs to in an image. Root's, unless the snapshot keeps owners.
+    pub owner: (u32, u32),
     /// Device, inode, size, times.
     pub stat: StatKey,
     /// Whether it is a file with other names, in the context or elsewhere: those have the same `stat`.

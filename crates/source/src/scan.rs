@@ -35,6 +35,16 @@ impl Snapshot {
     /// Looks at everything below `directory` that `ignore` does not exclude. Symbolic links are noted,
     /// never followed. What cannot be looked at is an error only if it is selected later.
     pub fn scan(directory: &Path, ignore: &IgnorePatterns) -> Result<Self, SourceError> {
+        Self::look_at(directory, ignore, Owners::Root)
+    }
+
+    /// Looks at everything below `directory`, whose files have owners that mean something: those of an
+    /// archive that was unpacked there.
+    pub fn scan_with_owners(directory: &Path) -> Result<Self, SourceError> {
+        Self::look_at(directory, &IgnorePatterns::default(), Owners::Kept)
+    }
+
+    fn look_at(directory: &Path, ignore: &IgnorePatterns, owners: Owners) -> Result<Self, SourceError> {
         let context = |source| SourceError::Context { path: directory.to_owned(), source };
         let absolute = directory.canonicalize().map_err(context)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -42,13 +52,21 @@ impl Snapshot {
         let scanned = SystemTime::now();
         let stat = rustix::fs::fstat(&root).map_err(|errno| context(errno.into()))?;
 
-        let Found { mut entries, ignored_directories, special, obstacles } = walk(root.as_fd(), ignore);
+        let Found { mut entries, ignored_directories, special, obstacles } =
+            walk(root.as_fd(), ignore, owners);
         if let Some(Obstacle::System(errno)) = obstacles.get("") {
             return Err(context((*errno).into()));
         }
         keep_parents(&mut entries, ignored_directories);
         let kind = Kind::Directory;
-        entries.push(Entry { path: String::new(), kind, mode: 0o755, stat: stat_key(&stat), linked: false });
+        entries.push(Entry {
+            path: String::new(),
+            kind,
+            mode: 0o755,
+            owner: (0, 0),
+            stat: stat_key(&stat),
+            linked: false,
+        });
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hashes = entries.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
@@ -63,6 +81,15 @@ impl Snapshot {
             known: Mutex::new(None),
         })
     }
+}
+
+/// Whose files are in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owners {
+    /// Root's, whoever owns them here.
+    Root,
+    /// Whoever owns them here.
+    Kept,
 }
 
 /// A directory to look into.
@@ -133,10 +160,10 @@ impl Found {
 }
 
 /// Looks into all directories below `root`, with as many threads as are useful.
-fn walk(root: BorrowedFd<'_>, ignore: &IgnorePatterns) -> Found {
+fn walk(root: BorrowedFd<'_>, ignore: &IgnorePatterns, owners: Owners) -> Found {
     let queue = Queue::new(Pending { path: String::new(), verdict: None });
     let threads = thread::available_parallelism().map_or(1, |count| count.get()).min(MAX_THREADS);
-    let work = || Walk { root, ignore, found: Found::default() }.run(&queue);
+    let work = || Walk { root, ignore, owners, found: Found::default() }.run(&queue);
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
@@ -151,6 +178,7 @@ fn walk(root: BorrowedFd<'_>, ignore: &IgnorePatterns) -> Found {
 struct Walk<'a> {
     root: BorrowedFd<'a>,
     ignore: &'a IgnorePatterns,
+    owners: Owners,
     found: Found,
 }
 
@@ -206,7 +234,7 @@ impl Walk<'_> {
             return;
         }
         let looked = match name.to_str() {
-            Ok(_) => look(fd, name, &path),
+            Ok(_) => look(fd, name, &path, self.owners),
             Err(_) => Err(Obstacle::NotUtf8),
         };
         match looked {
@@ -239,7 +267,7 @@ enum Looked {
     Special(Special),
 }
 
-fn look(directory: &OwnedFd, name: &CStr, path: &str) -> Result<Looked, Obstacle> {
+fn look(directory: &OwnedFd, name: &CStr, path: &str, owners: Owners) -> Result<Looked, Obstacle> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Kind::Directory,
@@ -257,6 +285,10 @@ fn look(directory: &OwnedFd, name: &CStr, path: &str) -> Result<Looked, Obstacle
         kind,
         linked: stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         mode: stat.st_mode & 0o7777,
+        owner: match owners {
+            Owners::Root => (0, 0),
+            Owners::Kept => (stat.st_uid, stat.st_gid),
+        },
         stat: stat_key(&stat),
     }))
 }

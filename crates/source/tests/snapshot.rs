@@ -341,3 +341,17 @@ fn names_of_one_file_are_part_of_the_content() {
     fs::hard_link(fixture.path("e/a"), fixture.path("elsewhere")).unwrap();
     assert_eq!(fixture.digest(&["e"]), alone);
 }
+
+#[test]
+fn owners_are_kept_where_they_mean_something() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let fixture = Fixture::new(&["file"]);
+    std::os::unix::fs::chown(fixture.path("file"), Some(7), Some(8)).unwrap();
+    let owner = |snapshot: &Snapshot| snapshot.entry("file").unwrap().owner;
+    let (users, kept) = (fixture.scan(""), Snapshot::scan_with_owners(&fixture.context()).unwrap());
+    assert_eq!((owner(&users), owner(&kept)), ((0, 0), (7, 8)));
+    let digest = |snapshot| fixture.digest_of(snapshot, &["file"]).unwrap();
+    assert_ne!(digest(&users), digest(&kept));
+}

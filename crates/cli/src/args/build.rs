@@ -1,10 +1,17 @@
 //! `archway build` and `archway plan`.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, platform};
-use archway_orchestrator::request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec};
+use archway_orchestrator::{
+    request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec},
+    source::{ContextSpec, DockerfileSpec},
+};
 use archway_remote::Credentials;
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
@@ -15,11 +22,12 @@ use crate::error::CliError;
 /// What is built, the same for `build` and `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Directory with the files to build from
+    /// Where the files to build from are: a directory, a git URL, the URL of an archive, or - for an archive or a Dockerfile on
+    /// standard input
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
 
-    /// Dockerfile [default: CONTEXT/Dockerfile]
+    /// Dockerfile: a file, a URL, or - for standard input [default: Dockerfile in CONTEXT]
     #[arg(short, long, value_name = "PATH")]
     file: Option<PathBuf>,
 
@@ -259,8 +267,8 @@ impl SourceArgs {
             given => platform::parse_list(given).map_err(|error| CliError::platform("--platform", &error))?,
         };
         Ok(BuildRequest {
-            context: self.context.clone(),
-            dockerfile: self.file.clone(),
+            context: self.context()?,
+            dockerfile: DockerfileSpec::parse(self.file.as_deref()),
             strategies: self.strategies(&platforms)?,
             annotations: annotation::parse(&self.annotation, &platforms)?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
@@ -280,6 +288,15 @@ impl SourceArgs {
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),
+        })
+    }
+
+    /// A directory, a URL, or standard input.
+    fn context(&self) -> Result<ContextSpec, CliError> {
+        ContextSpec::parse(&self.context, Path::is_dir).map_err(|error| CliError::Usage {
+            flag: "CONTEXT",
+            message: error.to_string(),
+            hint: error.hint(),
         })
     }
 

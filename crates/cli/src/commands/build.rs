@@ -167,8 +167,7 @@ fn step_hint(error: &StepError) -> Option<String> {
         }
         StepError::Source(error) => error::source_hint(error),
         StepError::Pull { source, .. } => source.hint(),
-        StepError::Git(error) => error.hint(),
-        StepError::Download(error) => error.hint(),
+        StepError::Git(_) | StepError::Download(_) => error::fetch_hint(error),
         StepError::Store(error) => error::store_hint(error),
         error if error::is_disk_full(error) => Some(error::FULL_DISK.into()),
         _ => None,

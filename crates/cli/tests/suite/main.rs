@@ -10,6 +10,7 @@
 
 mod annotations;
 mod build_push;
+mod contexts;
 mod copy_flags;
 mod determinism;
 mod docker;

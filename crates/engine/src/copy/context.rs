@@ -32,7 +32,7 @@ pub(crate) fn content(
     Ok(key::content(&digest.to_hex().as_str()))
 }
 
-/// The selected files. They belong to root, whoever owns them here.
+/// The selected files.
 pub(crate) fn select(snapshot: &Arc<Snapshot>, picks: Vec<Pick>) -> Result<Vec<SourceItem>, StepError> {
     let selection = snapshot.select_parts(&parts(picks))?;
     let items = selection.matches.iter().map(|found| {
@@ -64,8 +64,8 @@ fn describe(path: String, entry: &archway_source::Entry) -> Entry {
             }
         },
         mode: entry.mode,
-        uid: 0,
-        gid: 0,
+        uid: entry.owner.0,
+        gid: entry.owner.1,
         mtime: Mtime::from_nanoseconds(entry.stat.mtime_ns),
         xattrs: Vec::new(),
         hard_link: entry.linked.then_some((entry.stat.dev, entry.stat.ino)),

@@ -1,0 +1,266 @@
+//! Opening a context: from what was asked for to a Dockerfile and a snapshot of files.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use archway_dockerfile::{ast::SourceText, ignore::IgnorePatterns};
+use archway_engine::StepError;
+use archway_remote::{GitSource, HttpSource, Times, redacted};
+use archway_source::{Snapshot, SourceError};
+use archway_store::PendingSnapshot;
+
+use super::{
+    ContextSpec, DockerfileSpec,
+    archive::{self, StreamError, Streamed},
+};
+use crate::{Context, Error, error::DockerfileConflict, plan, request::BuildRequest};
+
+/// The name of the Dockerfile where none is given.
+const DOCKERFILE: &str = "Dockerfile";
+/// What a file is called that is all of a context.
+const WHOLE: &str = "context";
+/// The build argument that sets the time of files.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The build argument that keeps `.git` of a context.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// A context that can be read. What was made for it is removed when it is dropped.
+pub(crate) struct Opened {
+    /// The Dockerfile.
+    pub(crate) dockerfile: SourceText,
+    files: Files,
+    _made: Vec<PendingSnapshot>,
+}
+
+/// The files of a context.
+enum Files {
+    /// The user's own, looked at when they are needed.
+    Directory {
+        path: PathBuf,
+        /// The Dockerfile, whose own `.dockerignore` wins.
+        dockerfile: Option<PathBuf>,
+    },
+    /// Fetched: `.dockerignore` does not apply, as in BuildKit.
+    Snapshot(Arc<Snapshot>),
+}
+
+impl Opened {
+    /// The files, as they are at this moment and from now on.
+    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        match &self.files {
+            Files::Directory { path, dockerfile } => {
+                let snapshot = plan::scan(path.clone(), dockerfile.clone()).await?;
+                Ok(Arc::new(snapshot))
+            }
+            Files::Snapshot(snapshot) => Ok(snapshot.clone()),
+        }
+    }
+}
+
+/// Opens the context of a request, and reads its Dockerfile.
+pub(crate) async fn open(context: &Context, request: &BuildRequest) -> Result<Opened, Error> {
+    let opening = Opening { context, request };
+    match &request.context {
+        ContextSpec::Directory(path) => opening.directory(path).await,
+        ContextSpec::Git(url) => {
+            let mut source = GitSource::from(url.clone());
+            opening.adjust(&mut source, url.times.is_some());
+            let what = source.describe();
+            let fetched = context.engine.checkout(&request.credentials, &source).await;
+            let fetched = fetched.map_err(|error| fetching(what, error))?;
+            let snapshot = scan(fetched.directory, Owners::Root).await?;
+            opening.fetched(snapshot, None, Vec::new()).await
+        }
+        ContextSpec::Url(url) => opening.url(url).await,
+        ContextSpec::Stdin => opening.stdin().await,
+    }
+}
+
+fn fetching(what: String, error: StepError) -> Error {
+    Error::Fetch { what, source: Box::new(error) }
+}
+
+/// Whose the files of a context are in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owners {
+    Root,
+    /// The archive's.
+    Kept,
+}
+
+struct Opening<'a> {
+    context: &'a Context,
+    request: &'a BuildRequest,
+}
+
+impl Opening<'_> {
+    /// Build arguments that are for the context.
+    fn adjust(&self, source: &mut GitSource, has_times: bool) {
+        let argument = |name: &str| self.request.build_args.get(name);
+        if !has_times && argument(SOURCE_DATE_EPOCH).is_some_and(|value| !value.is_empty()) {
+            source.times = Times::Commit;
+        }
+        let keeps = matches!(argument(KEEP_GIT_DIR), Some("1" | "t" | "T" | "true" | "True" | "TRUE"));
+        source.keep_git_dir |= keeps;
+    }
+
+    async fn directory(&self, path: &Path) -> Result<Opened, Error> {
+        if !path.is_dir() {
+            return Err(Error::ContextMissing { path: path.to_owned() });
+        }
+        let (text, dockerfile) = match &self.request.dockerfile {
+            DockerfileSpec::Default => self.local(path.join(DOCKERFILE))?,
+            DockerfileSpec::File(file) => self.local(file.clone())?,
+            DockerfileSpec::Stdin => (self.text_of_stdin().await?, None),
+            DockerfileSpec::Url(url) => (self.text_of_url(url).await?, None),
+        };
+        let files = Files::Directory { path: path.to_owned(), dockerfile };
+        Ok(Opened { dockerfile: text, files, _made: Vec::new() })
+    }
+
+    fn local(&self, path: PathBuf) -> Result<(SourceText, Option<PathBuf>), Error> {
+        Ok((plan::read_dockerfile(&path)?, Some(path)))
+    }
+
+    async fn url(&self, url: &str) -> Result<Opened, Error> {
+        let source = HttpSource { url: url.to_owned(), name: WHOLE.to_owned(), checksum: None };
+        let engine = &self.context.engine;
+        let fetched = engine.download(&self.request.credentials, &self.context.events, &source).await;
+        let directory = fetched.map_err(|error| fetching(redacted(url), error))?.directory;
+        let file = directory.join(WHOLE);
+        let opened = File::open(&file).map_err(Error::read(&file))?;
+        let (streamed, made) = self.take(opened, redacted(url), false).await?;
+        match streamed {
+            Streamed::Archive => {
+                let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
+                self.fetched(snapshot, None, vec![made]).await
+            }
+            Streamed::Nothing => Err(Error::EmptyContext { what: redacted(url) }),
+            // A page of the repository's host is no Dockerfile, and easily taken for its repository.
+            Streamed::Text(text) if text.trim_ascii_start().starts_with(b"<") => {
+                Err(Error::ContextIsPage { url: redacted(url) })
+            }
+            Streamed::Text(text) => {
+                let snapshot = scan(directory, Owners::Root).await?;
+                self.fetched(snapshot, Some(plan::text(&redacted(url), &text)?), Vec::new()).await
+            }
+        }
+    }
+
+    async fn stdin(&self) -> Result<Opened, Error> {
+        if self.request.dockerfile == DockerfileSpec::Stdin {
+            return Err(DockerfileConflict::BothStdin.into());
+        }
+        let (streamed, made) = self.take(io::stdin(), "standard input".to_owned(), true).await?;
+        let text = match streamed {
+            Streamed::Archive => None,
+            Streamed::Nothing => return Err(Error::EmptyContext { what: "standard input".to_owned() }),
+            Streamed::Text(text) => Some(plan::text(DOCKERFILE, &text)?),
+        };
+        let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
+        self.fetched(snapshot, text, vec![made]).await
+    }
+
+    /// A context that is not the user's own, with the Dockerfile that was asked for. `whole` is that of a
+    /// context which is a Dockerfile.
+    async fn fetched(
+        &self,
+        snapshot: Snapshot,
+        whole: Option<SourceText>,
+        made: Vec<PendingSnapshot>,
+    ) -> Result<Opened, Error> {
+        let text = match (&self.request.dockerfile, whole) {
+            (DockerfileSpec::Default, Some(whole)) => whole,
+            (_, Some(_)) => return Err(DockerfileConflict::ContextIsDockerfile.into()),
+            (DockerfileSpec::Default, None) => inside(&snapshot, Path::new(DOCKERFILE))?,
+            (DockerfileSpec::File(path), None) if path.is_absolute() => plan::read_dockerfile(path)?,
+            (DockerfileSpec::File(path), None) => inside(&snapshot, path)?,
+            (DockerfileSpec::Stdin, None) => self.text_of_stdin().await?,
+            (DockerfileSpec::Url(url), None) => self.text_of_url(url).await?,
+        };
+        Ok(Opened { dockerfile: text, files: Files::Snapshot(Arc::new(snapshot)), _made: made })
+    }
+
+    async fn text_of_stdin(&self) -> Result<SourceText, Error> {
+        match self.take(io::stdin(), "standard input".to_owned(), true).await?.0 {
+            Streamed::Text(text) => plan::text(DOCKERFILE, &text),
+            Streamed::Nothing => plan::text(DOCKERFILE, b""),
+            Streamed::Archive => Err(DockerfileConflict::StdinIsArchive.into()),
+        }
+    }
+
+    async fn text_of_url(&self, url: &str) -> Result<SourceText, Error> {
+        let source = HttpSource::new(url, None);
+        let engine = &self.context.engine;
+        let fetched = engine.download(&self.request.credentials, &self.context.events, &source).await;
+        let path = fetched.map_err(|error| fetching(redacted(url), error))?.directory.join(&source.name);
+        plan::text(&redacted(url), &plan::read_bounded(&path).map_err(Error::read(&path))?)
+    }
+
+    /// Takes a stream as an archive or a text. Waiting for a person who types cannot be cancelled, so
+    /// that is done by a thread that nobody waits for at the end.
+    async fn take(
+        &self,
+        stream: impl io::Read + Send + 'static,
+        what: String,
+        may_wait: bool,
+    ) -> Result<(Streamed, PendingSnapshot), Error> {
+        let made = self.context.store().snapshots().begin()?;
+        let ownership = self.context.engine.ownership;
+        let failed = move |error| match error {
+            StreamError::Read(source) => Error::Read { path: what.clone().into(), source },
+            StreamError::Unpack(source) => {
+                Error::UnpackContext { what: what.clone(), source: Box::new(source) }
+            }
+        };
+        let work = move || match archive::take(stream, made.delta(), ownership) {
+            Ok(streamed) => Ok((streamed, made)),
+            Err(error) => Err(failed(error)),
+        };
+        if !may_wait {
+            return tokio::task::spawn_blocking(work).await.expect("unpacking does not panic");
+        }
+        let (done, end) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || done.send(work()));
+        end.await.expect("unpacking does not panic")
+    }
+}
+
+async fn scan(directory: PathBuf, owners: Owners) -> Result<Snapshot, Error> {
+    let scanned = tokio::task::spawn_blocking(move || match owners {
+        Owners::Root => Snapshot::scan(&directory, &IgnorePatterns::default()),
+        Owners::Kept => Snapshot::scan_with_owners(&directory),
+    });
+    Ok(scanned.await.expect("scanning does not panic")?)
+}
+
+/// A Dockerfile in a context. Links do not lead out of it.
+fn inside(snapshot: &Snapshot, path: &Path) -> Result<SourceText, Error> {
+    let name = path.to_string_lossy();
+    let found = match snapshot.select(&[&name]) {
+        Err(SourceError::SourceMissing { .. }) if path.ends_with(DOCKERFILE) => {
+            // So is a file on this machine found.
+            let lower = path.with_file_name(DOCKERFILE.to_lowercase());
+            snapshot.select(&[lower.to_string_lossy()])
+        }
+        found => found,
+    };
+    let missing = |kind: io::ErrorKind| Error::ReadDockerfile { path: path.to_owned(), source: kind.into() };
+    let selection = found.map_err(|error| match error {
+        SourceError::SourceMissing { .. } => missing(io::ErrorKind::NotFound),
+        error => error.into(),
+    })?;
+    let [found] = selection.matches.as_slice() else { return Err(missing(io::ErrorKind::NotFound)) };
+    let entry = snapshot.matched(found);
+    if entry.is_directory() {
+        return Err(missing(io::ErrorKind::IsADirectory));
+    }
+    if entry.stat.size > archway_dockerfile::MAX_TEXT_BYTES as u64 {
+        return Err(missing(io::ErrorKind::FileTooLarge));
+    }
+    plan::text(&name, &snapshot.read_verified(entry)?)
+}
