@@ -33,6 +33,9 @@ pub(crate) enum CliError {
     /// A file of the user's.
     #[error("cannot {action} `{path}`")]
     File { action: &'static str, path: String, source: io::Error },
+    /// The Dockerfile was checked, and says that findings are errors.
+    #[error("the checks found {rules}, and `check=error=true` makes this an error")]
+    Checks { report: String, rules: String },
     /// The build ended without success; everything was said already.
     #[error("the build failed")]
     Reported(Exit),
@@ -81,6 +84,7 @@ impl CliError {
     pub(crate) fn render(&self) -> String {
         match self {
             Self::Reported(_) => String::new(),
+            Self::Checks { report, .. } => format!("{report}\n\n{}", plain(&self.to_string(), &[], None)),
             Self::Operation(
                 Error::Dockerfile { text, diagnostic } | Error::DockerIgnore { text, diagnostic },
             ) => in_source(text, diagnostic),
@@ -126,6 +130,13 @@ pub(crate) fn plain(message: &str, causes: &[String], hint: Option<&str>) -> Str
     text
 }
 
+/// Something that went otherwise than it could have, and does no harm.
+pub(crate) fn note(message: &str, causes: &[String]) -> String {
+    let cyan = style(anstyle::AnsiColor::BrightGreen);
+    let causes: String = causes.iter().map(|cause| format!("\n  caused by: {}", printable(cause))).collect();
+    format!("{cyan}note{cyan:#}: {}{causes}", printable(message))
+}
+
 /// Text that may quote an untrusted file or a registry, made safe for a terminal: control characters
 /// could move the cursor, and line breaks could pretend to be another message.
 fn printable(text: &str) -> String {
@@ -137,7 +148,7 @@ fn style(color: anstyle::AnsiColor) -> anstyle::Style {
 }
 
 /// Only the first line of a span, and something to stand on at the end of a line.
-fn visible(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
+pub(crate) fn visible(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
     let start = text.floor_char_boundary(start);
     let end = text.floor_char_boundary(end).max(start);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
@@ -162,6 +173,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
         said = text;
         next = cause.source();
     }
+    causes
+}
+
+/// An error and what is below it.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> Vec<String> {
+    let mut causes = vec![error.to_string()];
+    causes.extend(chain(error));
     causes
 }
 

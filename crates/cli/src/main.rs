@@ -12,6 +12,7 @@ use crate::{
 mod args;
 mod commands;
 mod error;
+mod findings;
 mod progress;
 mod session;
 mod table;
@@ -35,6 +36,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
     match &cli.command {
         Command::Build(args) => commands::build::run(args, registries),
         Command::Plan(args) => commands::plan::run(args, registries),
+        Command::Check(args) => commands::check::run(args, registries),
         Command::Run(args) => commands::run::run(args, registries),
         Command::Inspect(args) => commands::inspect::run(args, registries),
         Command::Images(args) => commands::images::list(args),

@@ -71,6 +71,8 @@ impl IgnoreError {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IgnorePatterns {
     patterns: Vec<Pattern>,
+    /// One of them is for every entry of the root.
+    everything: bool,
 }
 
 /// What a walk knows about a path: which patterns match it or a directory above it.
@@ -113,6 +115,7 @@ impl IgnorePatterns {
 
     fn compile<'a>(lines: impl IntoIterator<Item = (&'a str, usize)>) -> Result<Self, IgnoreError> {
         let mut patterns = Vec::new();
+        let mut everything = false;
         for (line, start) in lines {
             let text = line.trim();
             if text.is_empty() {
@@ -132,6 +135,7 @@ impl IgnorePatterns {
             if text.is_empty() {
                 return Err(error(IgnoreProblem::EmptyException));
             }
+            everything |= !exception && matches!(text.trim_start_matches('/'), "*" | "**" | "**/*");
             let pattern = Pattern::parse(text, exception).map_err(|malformed| {
                 error(match malformed {
                     Malformed::Syntax => IgnoreProblem::Malformed { pattern: text.to_owned() },
@@ -140,12 +144,22 @@ impl IgnorePatterns {
             })?;
             patterns.push(pattern);
         }
-        Ok(Self { patterns })
+        Ok(Self { patterns, everything })
     }
 
     /// Whether there is no pattern.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
+    }
+
+    /// Whether there is a pattern that begins with `!`.
+    pub fn has_exceptions(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.exception)
+    }
+
+    /// Whether a pattern leaves out every entry of the root: `*`, `**` or `**/*`.
+    pub fn excludes_everything(&self) -> bool {
+        self.everything
     }
 
     /// Whether a path is left out. The root (`.` or nothing) never is. For single questions; a walk

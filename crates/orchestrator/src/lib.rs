@@ -8,6 +8,7 @@
 //! | [`request`] | what the caller wants |
 //! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
 //! | [`mod@build`] | runs the graph, keeps every platform's state, decides what a failure means |
+//! | [`check`] | a Dockerfile that is checked instead of built, or before |
 //! | [`index`] | verifies every child and puts the image index together |
 //! | [`source`] | where the context and the Dockerfile come from |
 //! | `output` | registry, local store, archives, directories |
@@ -18,6 +19,7 @@ use archway_engine::Engine;
 use archway_report::Events;
 
 pub mod build;
+pub mod check;
 pub mod error;
 mod frontend;
 pub mod images;

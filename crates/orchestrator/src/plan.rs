@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -87,7 +87,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
     })
 }
 
-/// A file that is called `dockerfile` is found as `Dockerfile` too, as in BuildKit.
+/// Reads a Dockerfile. A file that is called `dockerfile` is found as `Dockerfile` too, as in BuildKit.
 pub(crate) fn read_dockerfile(path: &Path) -> Result<SourceText, Error> {
     let lower_case = path.with_file_name("dockerfile");
     let is_lower_case =
@@ -95,6 +95,18 @@ pub(crate) fn read_dockerfile(path: &Path) -> Result<SourceText, Error> {
     let path = if is_lower_case { &lower_case } else { path };
     let failed = |source| Error::ReadDockerfile { path: path.to_owned(), source };
     read_text(path, failed, |text, diagnostic| Error::Dockerfile { text, diagnostic })
+}
+
+/// Reads a Dockerfile from standard input.
+pub(crate) fn read_stdin() -> Result<SourceText, Error> {
+    let failed = |source| Error::ReadDockerfile { path: "-".into(), source };
+    let mut bytes = Vec::new();
+    let limit = MAX_TEXT_BYTES as u64 + 1;
+    io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_TEXT_BYTES {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    text("Dockerfile", &bytes)
 }
 
 fn read_text(
@@ -130,34 +142,34 @@ fn copies_from_context(graph: &Graph) -> bool {
     graph.nodes.iter().any(|node| matches!(&node.op, Op::Copy(copy) if copy.sources.iter().any(is_context)))
 }
 
-/// `<Dockerfile>.dockerignore` wins over `.dockerignore`, as in BuildKit.
 pub(crate) async fn scan(
     root: PathBuf,
     dockerfile: Option<PathBuf>,
 ) -> Result<archway_source::Snapshot, Error> {
-    let own = dockerfile.map(|dockerfile| {
-        let mut own = dockerfile.into_os_string();
-        own.push(".dockerignore");
-        PathBuf::from(own)
-    });
-    let candidates: Vec<PathBuf> = own.into_iter().chain([root.join(".dockerignore")]).collect();
     tokio::task::spawn_blocking(move || {
-        let ignore = match candidates.into_iter().find(|path| path.exists()) {
-            Some(path) => {
-                let failed = |source| Error::Read { path: path.clone(), source };
-                let refused = |text, diagnostic| Error::DockerIgnore { text, diagnostic };
-                let text = read_text(&path, failed, refused)?;
-                IgnorePatterns::parse(&text.text).map_err(|error| {
-                    let diagnostic = Box::new(error.diagnostic());
-                    Error::DockerIgnore { text, diagnostic }
-                })?
-            }
-            None => IgnorePatterns::default(),
-        };
+        let ignore = read_ignore(&root, dockerfile.as_deref())?.unwrap_or_default();
         Ok(archway_source::Snapshot::scan(&root, &ignore)?)
     })
     .await
     .expect("scanning does not panic")
+}
+
+/// What is left out of the context. `<Dockerfile>.dockerignore` wins over `.dockerignore`, as in BuildKit.
+pub(crate) fn read_ignore(root: &Path, dockerfile: Option<&Path>) -> Result<Option<IgnorePatterns>, Error> {
+    let own = dockerfile.map(|dockerfile| {
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(".dockerignore");
+        PathBuf::from(own)
+    });
+    let candidates = own.into_iter().chain([root.join(".dockerignore")]);
+    let Some(path) = candidates.into_iter().find(|path| path.exists()) else { return Ok(None) };
+    let failed = |source| Error::Read { path: path.clone(), source };
+    let text = read_text(&path, failed, |text, diagnostic| Error::DockerIgnore { text, diagnostic })?;
+    let patterns = IgnorePatterns::parse(&text.text).map_err(|error| {
+        let diagnostic = Box::new(error.diagnostic());
+        Error::DockerIgnore { text, diagnostic }
+    })?;
+    Ok(Some(patterns))
 }
 
 fn platforms(graph: &Graph) -> Vec<PlatformPlan> {

@@ -68,6 +68,7 @@ type Room = (&'static str, &'static [&'static str], &'static [Touch]);
 const ENGINE_ROOMS: &[&str] =
     &["dockerfile", "graph", "layer", "oci", "registry", "remote", "report", "sandbox", "source", "store"];
 const ORCHESTRATOR_ROOMS: &[&str] = &[
+    "check",
     "dockerfile",
     "engine",
     "graph",
@@ -81,6 +82,7 @@ const ORCHESTRATOR_ROOMS: &[&str] = &[
     "store",
 ];
 const CLI_ROOMS: &[&str] = &[
+    "check",
     "dockerfile",
     "engine",
     "graph",
@@ -109,6 +111,7 @@ const ROOMS: &[Room] = &[
     ("graph", &["dockerfile", "oci", "remote", "report"], &[]),
     ("sandbox", &["oci"], &[Async, Kernel, RawKernel]),
     ("engine", ENGINE_ROOMS, &[Async, Kernel]),
+    ("check", &["dockerfile", "graph", "oci"], &[]),
     // The network is Docker's socket, for `--load`; registries are `registry`'s.
     ("orchestrator", ORCHESTRATOR_ROOMS, &[Async, Network, Kernel]),
     ("cli", CLI_ROOMS, &[Async, Kernel, Terminal]),

@@ -9,6 +9,7 @@ use std::{
 use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, platform};
 use archway_orchestrator::{
+    check::CheckRequest,
     request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec},
     source::{ContextSpec, DockerfileSpec},
 };
@@ -16,7 +17,12 @@ use archway_remote::Credentials;
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
-use super::{annotation, build_arg, output, value};
+use super::{
+    annotation, build_arg,
+    call::CallArgs,
+    check::{Checking, Input},
+    output, value,
+};
 use crate::error::CliError;
 
 /// What is built, the same for `build` and `plan`.
@@ -69,6 +75,9 @@ pub(crate) struct SourceArgs {
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     source: SourceArgs,
+
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
 
     /// Name of the image; repeat for several
     #[arg(short, long, value_name = "NAME[:TAG]")]
@@ -209,6 +218,28 @@ impl BuildArgs {
         Ok(request)
     }
 
+    /// What these arguments ask for if not for a build.
+    pub(crate) fn checking(&self) -> Result<Checking, CliError> {
+        let build = self.source.request()?;
+        let input = match (&build.context, &build.dockerfile) {
+            (ContextSpec::Directory(context), DockerfileSpec::Default) => {
+                Input::Local { context: context.clone(), dockerfile: None }
+            }
+            (ContextSpec::Directory(context), DockerfileSpec::File(path)) => {
+                Input::Local { context: context.clone(), dockerfile: Some(path.clone()) }
+            }
+            _ => Input::Fetched(Box::new(build.clone())),
+        };
+        let request = CheckRequest {
+            // Nobody asked for the platform of this machine if none was named.
+            platforms: if self.source.platform.is_empty() { Vec::new() } else { build.platforms },
+            build_args: build.build_args,
+            target: build.target,
+            pull: build.pull,
+        };
+        Ok(Checking { input, request })
+    }
+
     /// `--push` and `--load` are short for outputs, and turn an image output into theirs.
     fn outputs(&self, mut outputs: Vec<OutputSpec>) -> Vec<OutputSpec> {
         if self.push {
@@ -264,7 +295,7 @@ impl SourceArgs {
     fn request(&self) -> Result<BuildRequest, CliError> {
         let platforms = match self.platform.as_slice() {
             [] => vec![Platform::host()],
-            given => platform::parse_list(given).map_err(|error| CliError::platform("--platform", &error))?,
+            given => platforms(given)?,
         };
         Ok(BuildRequest {
             context: self.context()?,
@@ -339,4 +370,9 @@ impl SourceArgs {
         }
         Ok(strategies)
     }
+}
+
+/// The values of `--platform`.
+pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
+    platform::parse_list(given).map_err(|error| CliError::platform("--platform", &error))
 }

@@ -5,12 +5,17 @@ use clap::{Parser, Subcommand};
 mod annotation;
 mod build;
 mod build_arg;
+mod call;
+mod check;
 mod image;
 mod output;
 mod value;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
+pub(crate) use call::{Call, Method};
+pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
+pub(crate) use value::unknown;
 
 /// One build, every architecture.
 ///
@@ -44,6 +49,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Show what a build would do, and why, without doing it
     Plan(Box<PlanArgs>),
+    /// Check a Dockerfile without building it
+    Check(Box<CheckArgs>),
     /// Run an image, on one platform or on all of them
     Run(RunArgs),
     /// Show an image: its platforms, sizes and layers

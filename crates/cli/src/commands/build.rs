@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use archway_dockerfile::diagnostic::Diagnostic;
+use archway_check::Report;
+use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::{Failure, StepError};
 use archway_orchestrator::{BuildReport, Prepared, build::BuildFailure, request::BuildRequest};
 use archway_report::{Event, Events, PlatformResult};
@@ -11,14 +12,19 @@ use serde_json::{Map, Value, json};
 use crate::{
     args::{BuildArgs, ProgressMode, RegistryArgs},
     error::{self, CliError, Exit},
+    findings,
     progress::{self, Progress},
     session::Session,
 };
 
 pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), CliError> {
+    if let Some(call) = args.call.call()? {
+        return super::check::call(call, &args.checking()?, registries);
+    }
     let request = args.request()?;
     check_files(args)?;
     let session = Session::start(registries)?;
+    let shown = progress::shown(args.progress());
     let progress = Progress::start(args.progress());
     let context = session.context(progress.events());
     let outcome = session.runtime.block_on(async {
@@ -28,19 +34,24 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
             () = interrupt.cancelled() => return Err(CliError::Reported(Exit::Interrupted)),
         };
         advise(&context.events, &request, &prepared);
+        let checked = Checked::new(&prepared, &request)?;
+        if shown == ProgressMode::Rawjson {
+            checked.tell(&context.events);
+        }
         let failed_step = FailedStep::new(&prepared);
         let report = archway_orchestrator::build(&context, &request, prepared, interrupt).await?;
-        Ok((report, failed_step))
+        Ok((report, failed_step, checked))
     });
     progress.finish();
-    let (report, failed_step) = outcome?;
+    let (report, failed_step, checked) = outcome?;
     context.store().sync()?;
-    let for_people = matches!(progress::shown(args.progress()), ProgressMode::Tty | ProgressMode::Plain);
+    let for_people = matches!(shown, ProgressMode::Tty | ProgressMode::Plain);
     if for_people {
         anstream::eprint!("\n{}", progress::summary(&report.platforms));
         for published in &report.published {
             anstream::eprintln!("{}", arrow(&published.target));
         }
+        checked.show();
     }
     write_files(args, &request, &report)?;
     match &report.failure {
@@ -82,6 +93,40 @@ fn advise(events: &Events, request: &BuildRequest, prepared: &Prepared) {
     if request.tags.is_empty() && request.outputs.is_empty() {
         let message = "no name and no output: the result stays in the build cache (add -t NAME or -o …)";
         events.send(Event::Warning { message: message.into() });
+    }
+}
+
+/// What the checks found in the Dockerfile, kept while the build runs.
+struct Checked {
+    source: SourceText,
+    report: Report,
+}
+
+impl Checked {
+    /// Checks, and ends the build where the Dockerfile says that findings are errors.
+    fn new(prepared: &Prepared, request: &BuildRequest) -> Result<Self, CliError> {
+        let report = archway_orchestrator::check::of_build(prepared, request)?;
+        let checked = Self { source: prepared.dockerfile.source.clone(), report };
+        let rules = checked.report.failing_rules();
+        if rules.is_empty() {
+            return Ok(checked);
+        }
+        let report = findings::render(&checked.source, &checked.report);
+        Err(CliError::Checks { report, rules: rules.join(", ") })
+    }
+
+    /// For whoever reads events.
+    fn tell(&self, events: &Events) {
+        for finding in &self.report.findings {
+            events.send(Event::Warning { message: findings::line(&self.source, finding) });
+        }
+    }
+
+    /// For people, behind everything that tells how the build went, but not behind its error.
+    fn show(&self) {
+        if !self.report.findings.is_empty() {
+            anstream::eprintln!("\n{}", findings::brief(&self.source, &self.report));
+        }
     }
 }
 
