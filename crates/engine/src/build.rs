@@ -108,7 +108,8 @@ async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<B
         Some(_) => Some(store_image(&build, index, made).await.map_err(failure)?),
         None => None,
     };
-    Ok(Built { platform: output.platform.clone(), rootfs: result.rootfs.clone(), image })
+    let (platform, mtime) = (output.platform.clone(), build.job.source_date_epoch);
+    Ok(Built { platform, rootfs: result.rootfs.clone(), image, mtime })
 }
 
 async fn store_image(

@@ -20,7 +20,6 @@ type Making = Shared<BoxFuture<'static, Result<Layer, Arc<StepError>>>>;
 pub(crate) struct LayerMaker {
     store: Store,
     settings: Option<LayerSettings>,
-    clamp_mtime: Option<i64>,
     on_layer: Arc<dyn Fn(&Layer) + Send + Sync>,
     /// Deltas that are being made into layers, or were.
     making: Mutex<HashMap<(SnapshotKey, Layout), Making>>,
@@ -28,13 +27,7 @@ pub(crate) struct LayerMaker {
 
 impl LayerMaker {
     pub(crate) fn new(store: Store, job: &Job) -> Self {
-        Self {
-            store,
-            settings: job.layers,
-            clamp_mtime: job.source_date_epoch,
-            on_layer: job.on_layer.clone(),
-            making: Mutex::default(),
-        }
+        Self { store, settings: job.layers, on_layer: job.on_layer.clone(), making: Mutex::default() }
     }
 
     /// Begins to make the layer of `delta`, unless it has begun already or no layers are wanted.
@@ -52,7 +45,7 @@ impl LayerMaker {
     }
 
     fn begin(&self, delta: &SnapshotKey, layout: Layout) -> Option<Making> {
-        let form = Form { settings: self.settings?, clamp_mtime: self.clamp_mtime, layout };
+        let form = Form { settings: self.settings?, layout };
         let mut making = self.making.lock().expect("no holder panics");
         let entry = making.entry((*delta, layout)).or_insert_with(|| {
             let (store, delta, on_layer) = (self.store.clone(), *delta, self.on_layer.clone());
@@ -90,7 +83,7 @@ fn make(store: &Store, delta: &SnapshotKey, form: Form) -> Result<Layer, StepErr
     let mut writer = store.blobs().writer()?;
     let options = LayerOptions {
         compression: form.settings.compression,
-        clamp_mtime: form.clamp_mtime,
+        mtime: form.settings.mtime,
         layout: form.layout,
         ..LayerOptions::default()
     };
@@ -103,7 +96,7 @@ fn make(store: &Store, delta: &SnapshotKey, form: Form) -> Result<Layer, StepErr
         media_type: info.media_type.to_owned(),
     };
     store.layers().put(delta, &form.id(), &record)?;
-    if form.clamp_mtime.is_none() && form.layout == Layout::Unix {
+    if form.settings.mtime.is_none() && form.layout == Layout::Unix {
         // A build that starts from this image needs not unpack what is here.
         store.layers().set_extracted(&record.diff_id, delta)?;
     }
@@ -118,7 +111,6 @@ fn layer(record: LayerRecord) -> Layer {
 #[derive(Debug, Clone, Copy)]
 struct Form {
     settings: LayerSettings,
-    clamp_mtime: Option<i64>,
     layout: Layout,
 }
 
@@ -133,8 +125,8 @@ impl Form {
         if self.layout == Layout::Windows {
             id.push_str("-windows");
         }
-        if let Some(seconds) = self.clamp_mtime {
-            id.push_str(&format!("@{seconds}"));
+        if let Some(seconds) = self.settings.mtime {
+            id.push_str(&format!("={seconds}"));
         }
         id
     }

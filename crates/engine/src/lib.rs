@@ -113,6 +113,8 @@ pub struct Job {
 pub struct LayerSettings {
     /// Compression.
     pub compression: Compression,
+    /// The time of all files in new layers, seconds since 1970; `None`: each has its own.
+    pub mtime: Option<i64>,
 }
 
 /// A platform that is being built.
@@ -145,6 +147,9 @@ pub struct Built {
     pub rootfs: RootFs,
     /// Its image; `None` if the job makes no layers.
     pub image: Option<BuiltImage>,
+    /// The time that its files are to have where they are written, in seconds since 1970
+    /// (`SOURCE_DATE_EPOCH`).
+    pub mtime: Option<i64>,
 }
 
 /// The image of one platform. Config and manifest blobs are in the store; so are layers without an origin.

@@ -25,7 +25,7 @@ pub struct Graph {
     /// are no part of a step's identity and are never serialised.
     #[serde(skip)]
     pub proxy_env: Vec<String>,
-    /// `SOURCE_DATE_EPOCH`: image times, and the upper bound of file times. Seconds since 1970.
+    /// `SOURCE_DATE_EPOCH`: the time of the images, and of the files in their layers. Seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_date_epoch: Option<i64>,
     /// What the user should know although the build goes on; each once.

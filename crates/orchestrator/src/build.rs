@@ -107,6 +107,10 @@ pub async fn build(
         Arc::new(Mutex::new(Tracker::new(&prepared.platforms, &prepared.steps, context.events.clone())));
     let pushes = output::registry::LayerPushes::start(context, &targets);
     let runs = context.engine.start(job(context, request, &prepared, &targets, &tracker, &pushes));
+    if request.rewrite_timestamps == Some(true) && prepared.graph.source_date_epoch.is_none() {
+        let message = "rewrite-timestamp=true has no effect without SOURCE_DATE_EPOCH".to_owned();
+        context.events.send(Event::Warning { message });
+    }
     let ended = Ended::collect(runs, request.on_failure, &tracker, &stop).await;
 
     let mut report = BuildReport {
@@ -192,17 +196,18 @@ fn job(
 ) -> Job {
     let (observer, events) = (tracker.clone(), context.events.clone());
     let pushes = pushes.clone();
+    let epoch = prepared.graph.source_date_epoch;
     Job {
         graph: prepared.graph.clone(),
         contexts: prepared.contexts.clone(),
         credentials: request.credentials.clone(),
         bases: prepared.bases.by_manifest.clone(),
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
-        layers: targets
-            .iter()
-            .any(Target::needs_layers)
-            .then(|| LayerSettings { compression: layer_compression(request.compression) }),
-        source_date_epoch: prepared.graph.source_date_epoch,
+        layers: targets.iter().any(Target::needs_layers).then(|| LayerSettings {
+            compression: layer_compression(request.compression),
+            mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),
+        }),
+        source_date_epoch: epoch,
         annotations: request
             .platforms
             .iter()

@@ -48,6 +48,9 @@ pub struct BuildRequest {
     pub on_failure: OnFailure,
     /// Compression of new layers.
     pub compression: Compression,
+    /// `rewrite-timestamp` of the outputs: whether files of new layers get the time of
+    /// `SOURCE_DATE_EPOCH`; `None`: they do if that is given.
+    pub rewrite_timestamps: Option<bool>,
 }
 
 /// What happens to the other platforms, and to the publication, when one platform fails.
@@ -157,6 +160,7 @@ pub(crate) mod fixtures {
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),
+            rewrite_timestamps: None,
         }
     }
 }

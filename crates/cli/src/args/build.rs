@@ -199,10 +199,11 @@ impl BuildArgs {
     pub(crate) fn request(&self) -> Result<BuildRequest, CliError> {
         let mut request = self.source.request()?;
         request.tags = self.tag.iter().map(|tag| value::name("--tag", tag)).collect::<Result<_, _>>()?;
-        let (outputs, annotations) = output::parse_all(&self.output, &request.platforms)?;
-        request.outputs = self.outputs(outputs);
+        let given = output::parse_all(&self.output, &request.platforms)?;
+        request.outputs = self.outputs(given.outputs);
         build_arg::multi_platform(&request.build_args, &request.platforms, &mut request.outputs)?;
-        request.annotations.extend(annotations);
+        request.annotations.extend(given.annotations);
+        request.rewrite_timestamps = given.rewrite_timestamps;
         request.no_cache = self.no_cache();
         request.timeout = self.timeout;
         request.jobs = self.jobs.map(usize::from);
@@ -319,6 +320,7 @@ impl SourceArgs {
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),
+            rewrite_timestamps: None,
         })
     }
 

@@ -12,15 +12,32 @@ use crate::error::CliError;
 const FLAG: &str = "--output";
 const TYPES: [&str; 7] = ["registry", "image", "oci", "docker", "local", "tar", "cacheonly"];
 
-/// All outputs, and the annotations that they ask for.
-pub(crate) fn parse_all(
-    given: &[String],
-    platforms: &[Platform],
-) -> Result<(Vec<OutputSpec>, Annotations), CliError> {
+/// All outputs, and what they want of the one image that they are made of.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    pub(crate) outputs: Vec<OutputSpec>,
+    pub(crate) annotations: Annotations,
+    /// `rewrite-timestamp=`
+    pub(crate) rewrite_timestamps: Option<bool>,
+}
+
+/// Parses all outputs. What one image cannot be at the same time is an error.
+pub(crate) fn parse_all(given: &[String], platforms: &[Platform]) -> Result<Outputs, CliError> {
     let mut outputs = Vec::with_capacity(given.len());
     let mut annotations: Option<Annotations> = None;
+    let mut rewrite_timestamps = None;
     for text in given {
-        let (output, own) = parse(text, platforms)?;
+        let (output, own, rewrite) = parse(text, platforms)?;
+        if let (Some(own), Some(others)) = (rewrite, rewrite_timestamps)
+            && own != others
+        {
+            return Err(CliError::Usage {
+                flag: FLAG,
+                message: "outputs with different times would be different images".to_owned(),
+                hint: Some("give all of them the same rewrite-timestamp".to_owned()),
+            });
+        }
+        rewrite_timestamps = rewrite.or(rewrite_timestamps);
         if matches!(output, OutputSpec::Image { .. } | OutputSpec::Registry { .. } | OutputSpec::Oci { .. }) {
             if annotations.as_ref().is_some_and(|others| *others != own) {
                 return Err(CliError::Usage {
@@ -33,25 +50,25 @@ pub(crate) fn parse_all(
         }
         outputs.push(output);
     }
-    Ok((outputs, annotations.unwrap_or_default()))
+    Ok(Outputs { outputs, annotations: annotations.unwrap_or_default(), rewrite_timestamps })
 }
 
 /// Parses one `--output`. Keys that its type does not know are errors.
-fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations), CliError> {
+fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations, Option<bool>), CliError> {
     if text == "-" {
         let output = OutputSpec::Tar { destination: Destination::Stdout, platform_split: None };
-        return Ok((output, Annotations::default()));
+        return Ok((output, Annotations::default(), None));
     }
     if !text.contains('=') {
         let output = OutputSpec::Local { directory: text.into(), platform_split: None };
-        return Ok((output, Annotations::default()));
+        return Ok((output, Annotations::default(), None));
     }
     let mut keys = Keys::parse(text)?;
     let kind = keys.take("type").ok_or_else(|| CliError::usage(FLAG, format!("`{text}` has no type=")))?;
     let known: &[&str] = match kind.as_str() {
-        "registry" | "image" => &["name", "push", "push-by-digest"],
-        "oci" => &["dest", "tar", "name"],
-        "docker" => &["dest", "name"],
+        "registry" | "image" => &["name", "push", "push-by-digest", "rewrite-timestamp"],
+        "oci" => &["dest", "tar", "name", "rewrite-timestamp"],
+        "docker" => &["dest", "name", "rewrite-timestamp"],
         "local" | "tar" => &["dest", "platform-split"],
         "cacheonly" => &[],
         other => return Err(value::unknown(FLAG, "output type", other, &TYPES)),
@@ -61,6 +78,7 @@ fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations)
         _ => Annotations::default(),
     };
     keys.check(&kind, known)?;
+    let rewrite = keys.flag("rewrite-timestamp")?;
     let output = match kind.as_str() {
         "registry" | "image" => {
             let names = keys.names()?;
@@ -98,7 +116,7 @@ fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations)
     if matches!(&output, OutputSpec::Oci { tar: false, destination: Destination::Stdout, .. }) {
         return Err(CliError::usage(FLAG, "tar=false needs a directory: dest=DIR"));
     }
-    Ok((output, annotations))
+    Ok((output, annotations, rewrite))
 }
 
 fn missing_destination(kind: &str) -> CliError {
@@ -235,7 +253,7 @@ mod tests {
     fn annotations_are_the_same_for_all_outputs() {
         let parse = |outputs: &[&str]| {
             let outputs: Vec<String> = outputs.iter().map(|&text| text.to_owned()).collect();
-            parse_all(&outputs, &[]).map(|(_, annotations)| annotations.index())
+            parse_all(&outputs, &[]).map(|given| given.annotations.index())
         };
         let oci = "type=oci,dest=x,annotation-index.Vendor=me";
         let vendor = BTreeMap::from([("Vendor".to_owned(), "me".to_owned())]);
@@ -243,6 +261,20 @@ mod tests {
         assert_eq!(parse(&[oci, "type=local,dest=y"]).unwrap(), vendor);
         assert!(parse(&[oci, "type=registry"]).is_err());
         assert!(parse(&["type=local,dest=y,annotation.a=b"]).is_err());
+    }
+
+    #[test]
+    fn times_are_the_same_for_all_outputs() {
+        let parse = |outputs: &[&str]| {
+            let outputs: Vec<String> = outputs.iter().map(|&text| text.to_owned()).collect();
+            parse_all(&outputs, &[]).map(|given| given.rewrite_timestamps)
+        };
+        let kept = "type=oci,dest=x,rewrite-timestamp=false";
+        assert_eq!(parse(&["type=image"]).unwrap(), None);
+        assert_eq!(parse(&[kept, "type=image"]).unwrap(), Some(false));
+        assert_eq!(parse(&["type=image,rewrite-timestamp=true"]).unwrap(), Some(true));
+        assert!(parse(&[kept, "type=image,rewrite-timestamp=true"]).is_err());
+        assert!(parse(&["type=local,dest=x,rewrite-timestamp=true"]).is_err());
     }
 
     #[test]

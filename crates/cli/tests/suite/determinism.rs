@@ -3,7 +3,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use crate::scene::{SIX, Scene, TWO};
+use archway_testkit::process;
+
+use crate::{
+    readback::ImageIndex,
+    scene::{SIX, Scene, TWO},
+};
 
 const EPOCH: &str = "1700000000";
 
@@ -77,6 +82,70 @@ fn of_what_programs_write() {
         RUN mkdir /new && for f in /tree/d3/*; do cp $f /new/; done && touch -d '2001-01-01 00:00:00' /new/old && umask > /new/umask\n\
         RUN rm -r /tree/d4 && chmod 4755 /bin/busybox && ln /new/umask /new/linked\n";
     assert_same_digest(dockerfile, TWO);
+}
+
+/// A result that was made before the epoch, and files of the context that are older, must not give other
+/// bytes than a machine on which everything is new.
+#[test]
+fn of_what_is_older_than_the_epoch() {
+    let Some((used, clean)) = Scene::new().zip(Scene::new()) else { return };
+    const LATER: &str = "4102444800";
+    let build = |scene: &Scene, epoch: &str| {
+        scene.dockerfile("FROM BASE\nCOPY file /\nADD files.tar /unpacked/\nRUN echo x > /x && rm /file\n");
+        let mut archway = scene.cli.command();
+        let output =
+            archway.args(["build", "-t", "app:1", "."]).env("SOURCE_DATE_EPOCH", epoch).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (scene, date) in [(&used, "2001-01-01"), (&clean, "2002-02-02")] {
+        let file = scene.file("file", "content");
+        scene.file("a", "in the archive");
+        let work = scene.cli.work();
+        let tar = ["--mtime=2003-03-03", "--owner=0", "--group=0", "--mode=644", "-cf", "files.tar", "a"];
+        process::output(Command::new("tar").current_dir(&work).args(tar)).unwrap();
+        process::output(Command::new("touch").args(["-d", date]).arg(&file)).unwrap();
+    }
+    build(&used, EPOCH);
+    assert_eq!(build(&used, LATER), build(&clean, LATER));
+}
+
+#[test]
+fn the_epoch_comes_from_the_command_line_the_dockerfile_or_the_environment() {
+    let Some(scene) = Scene::new() else { return };
+    let file = scene.file("file", "content");
+    process::output(Command::new("touch").args(["-d", "1999-09-09"]).arg(&file)).unwrap();
+    let build = |dockerfile: &str, arguments: &[&str], environment: Option<&str>, key: &str| {
+        scene.dockerfile(dockerfile);
+        let _ = fs::remove_dir_all(scene.cli.work().join("image"));
+        let mut archway = scene.cli.command();
+        let output = format!("type=oci,dest=image,tar=false{key}");
+        archway.args(["build", "-o", &output]).args(arguments).arg(".");
+        archway.envs(environment.map(|value| ("SOURCE_DATE_EPOCH", value)));
+        let output = archway.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let image = ImageIndex::read(&format!("oci:{}", scene.cli.work().join("image").display()));
+        let child = &image.children[0];
+        (child.config["created"].as_str().unwrap_or_default().to_owned(), child.listing(0))
+    };
+    let plain = "FROM scratch\nARG SOURCE_DATE_EPOCH\nCOPY file /\nLABEL epoch=$SOURCE_DATE_EPOCH\n";
+    let global = format!("ARG SOURCE_DATE_EPOCH=1000000000\n{plain}");
+    let argument = ["--build-arg", "SOURCE_DATE_EPOCH=1100000000"];
+    let table: [(&str, &[&str], Option<&str>, &str); 5] = [
+        (plain, &[], Some(EPOCH), "2023-11-14"),
+        (plain, &argument, Some(EPOCH), "2004-11-09"),
+        (&global, &[], None, "2001-09-09"),
+        (&global, &[], Some(EPOCH), "2023-11-14"),
+        (&global, &argument, None, "2004-11-09"),
+    ];
+    for (dockerfile, arguments, environment, day) in table {
+        let (created, listing) = build(dockerfile, arguments, environment, "");
+        assert!(created.starts_with(day), "{created} is not {day}");
+        assert!(listing.contains(day), "{listing} is not of {day}");
+    }
+    // Files may keep their own times.
+    let (created, listing) = build(plain, &[], Some(EPOCH), ",rewrite-timestamp=false");
+    assert!(created.starts_with("2023-11-14") && listing.contains("1999-09-09"), "{created} {listing}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl Workshop {
             credentials: Credentials::default(),
             bases: self.images.clone(),
             jobs: 4,
-            layers: Some(LayerSettings { compression: Compression::gzip() }),
+            layers: Some(LayerSettings { compression: Compression::gzip(), mtime: None }),
             source_date_epoch: None,
             annotations: Vec::new(),
             events: self.sender.clone(),

@@ -95,17 +95,17 @@ impl<W: Write> Sink for W {
 #[derive(Debug)]
 pub struct TarWriter<S> {
     sink: S,
-    clamp_mtime: Option<i64>,
+    mtime: Option<i64>,
     layout: Layout,
     entries: u64,
     chunk: Vec<u8>,
 }
 
 impl<S: Sink> TarWriter<S> {
-    /// An empty archive. Modification times after `clamp_mtime` (seconds since the epoch, the meaning
-    /// of `SOURCE_DATE_EPOCH`) are written as `clamp_mtime`.
-    pub fn new(sink: S, clamp_mtime: Option<i64>) -> Self {
-        Self { sink, clamp_mtime, layout: Layout::Unix, entries: 0, chunk: vec![0; CHUNK] }
+    /// An empty archive. With `mtime` (seconds since 1970), every entry is written with that time instead
+    /// of its own.
+    pub fn new(sink: S, mtime: Option<i64>) -> Self {
+        Self { sink, mtime, layout: Layout::Unix, entries: 0, chunk: vec![0; CHUNK] }
     }
 
     /// The same archive in the layout of a layer: paths of entries are those of the root file system. With
@@ -150,7 +150,7 @@ impl<S: Sink> TarWriter<S> {
 
     /// Writes an entry, the path of which is that in the archive.
     fn write(&mut self, entry: &Entry, layout: Layout, data: impl Read) -> Result<(), WriteError> {
-        let mtime = self.clamp_mtime.map_or(entry.mtime.seconds, |most| entry.mtime.seconds.min(most));
+        let mtime = self.mtime.unwrap_or(entry.mtime.seconds);
         let head = header::encode(entry, mtime, layout)?;
         let size = entry.data_size();
         let padding = padding(size);

@@ -24,8 +24,9 @@ use crate::{
 pub struct LayerOptions {
     /// How the tar is compressed.
     pub compression: Compression,
-    /// Later modification times become this, in seconds since the epoch (`SOURCE_DATE_EPOCH`).
-    pub clamp_mtime: Option<i64>,
+    /// The modification time of all entries, in seconds since 1970 (`SOURCE_DATE_EPOCH`); `None`: each has
+    /// its own.
+    pub mtime: Option<i64>,
     /// How paths stand in it.
     pub layout: Layout,
     /// How many threads compress (at most 4 are used); hashing and writing have their own.
@@ -36,7 +37,7 @@ impl Default for LayerOptions {
     fn default() -> Self {
         Self {
             compression: Compression::default(),
-            clamp_mtime: None,
+            mtime: None,
             layout: Layout::Unix,
             threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
@@ -135,7 +136,7 @@ where
 {
     options.compression.check().map_err(DiffError::from)?;
     let produced = compress::run(options.compression, options.threads, sink, |members| {
-        let layer = TarWriter::new(members, options.clamp_mtime).with_layout(options.layout);
+        let layer = TarWriter::new(members, options.mtime).with_layout(options.layout);
         let mut layer = layer.map_err(DiffError::from)?;
         append(&mut layer)?;
         let entries = layer.entries();
@@ -156,8 +157,8 @@ where
 ///
 /// The same order and bytes as a layer's, but nothing is a marker: names are taken as they are.
 /// Returns the number of entries.
-pub fn write_tree<W: Write>(root: &Path, clamp_mtime: Option<i64>, sink: W) -> Result<u64, DiffError> {
-    let mut tar = TarWriter::new(sink, clamp_mtime);
+pub fn write_tree<W: Write>(root: &Path, mtime: Option<i64>, sink: W) -> Result<u64, DiffError> {
+    let mut tar = TarWriter::new(sink, mtime);
     walk::append(root, b"", Markers::Literal, &mut tar)?;
     let entries = tar.entries();
     tar.finish()?.flush().map_err(|source| DiffError::Sink { source })?;
@@ -168,10 +169,10 @@ pub fn write_tree<W: Write>(root: &Path, clamp_mtime: Option<i64>, sink: W) -> R
 /// it. Otherwise like [`write_tree`].
 pub fn write_trees<W: Write>(
     roots: &[(String, PathBuf)],
-    clamp_mtime: Option<i64>,
+    mtime: Option<i64>,
     sink: W,
 ) -> Result<u64, DiffError> {
-    let mut tar = TarWriter::new(sink, clamp_mtime);
+    let mut tar = TarWriter::new(sink, mtime);
     for (name, root) in roots {
         if !name.is_empty() {
             tar.append(&Entry::directory(name.as_bytes(), 0o755), io::empty())?;

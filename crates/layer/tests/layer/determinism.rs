@@ -135,20 +135,21 @@ fn an_empty_delta_is_the_empty_tar() {
 }
 
 #[test]
-fn later_times_are_clamped_and_earlier_ones_kept() {
+fn one_time_may_be_that_of_all_entries() {
     let tree = Tree::from([
         (b"early".to_vec(), (Node::Symlink { target: b"x".to_vec() }, 50)),
+        (b"gone".to_vec(), (Node::Whiteout, 0)),
         (b"late".to_vec(), (Node::Symlink { target: b"x".to_vec() }, 5_000)),
     ]);
-    let clamped = LayerOptions { clamp_mtime: Some(100), ..options(Compression::None, 1) };
-    let (_, bytes) = layer_of(&tree, 0, &clamped);
+    let of_one_time = LayerOptions { mtime: Some(100), ..options(Compression::None, 1) };
+    let (_, bytes) = layer_of(&tree, 0, &of_one_time);
     let mut archive = tar::Archive::new(bytes.as_slice());
     let times: Vec<u64> = archive
         .entries()
         .expect("entries")
         .map(|e| e.expect("entry").header().mtime().expect("time"))
         .collect();
-    assert_eq!(times, [50, 100]);
+    assert_eq!(times, [100, 100, 100]);
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub(crate) async fn local(
             false => directory.to_owned(),
         };
         let view = built.rootfs.view(context.store()).await?;
-        tokio::task::spawn_blocking(move || copy_out(&view, &target))
+        let mtime = built.mtime;
+        tokio::task::spawn_blocking(move || copy_out(&view, mtime, &target))
             .await
             .expect("writing does not panic")?;
     }
@@ -41,13 +42,13 @@ pub(crate) async fn local(
 
 /// Streams the tree through a tar into the directory: the unpacker knows how to stay inside it.
 /// Files belong to the user, as in buildx.
-fn copy_out(view: &View, target: &Path) -> Result<(), Error> {
+fn copy_out(view: &View, mtime: Option<i64>, target: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(target).map_err(Error::write(target))?;
     let options = ExtractOptions { ownership: Ownership::Squash, ..ExtractOptions::default() };
     let (reader, writer) = io::pipe().map_err(Error::write(target))?;
     std::thread::scope(|scope| {
         let unpacking = scope.spawn(move || extract::unpack_archive(reader, target, &options));
-        let written = write_tree(&view.path(), None, writer);
+        let written = write_tree(&view.path(), mtime, writer);
         let unpacked = unpacking.join().expect("unpacking does not panic");
         // A reader that failed breaks the pipe: its error is the cause.
         unpacked?;
@@ -68,11 +69,13 @@ pub(crate) async fn tar(
         views.push((prefix, built.rootfs.view(context.store()).await?));
     }
     let destination = destination.clone();
+    // All are of one build.
+    let mtime = platforms.first().and_then(|built| built.mtime);
     let target = tokio::task::spawn_blocking(move || {
         let mut sink = Sink::open(&destination)?;
         let roots: Vec<(String, PathBuf)> =
             views.iter().map(|(prefix, view)| (prefix.clone(), view.path())).collect();
-        write_trees(&roots, None, &mut sink)?;
+        write_trees(&roots, mtime, &mut sink)?;
         sink.finish()
     })
     .await
