@@ -223,7 +223,7 @@ impl ParseError {
             message: self.to_string(),
             span: self.span,
             label: self.problem.label(),
-            hint: self.problem.hint(),
+            hint: Some(self.problem.hint()),
         }
     }
 }
@@ -261,55 +261,5 @@ impl Problem {
             Self::UnknownHealthcheck { .. } => "expected CMD or NONE".to_owned(),
             Self::HealthcheckNoneArguments => "unexpected".to_owned(),
         }
-    }
-
-    fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::UnknownInstruction { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
-            Self::UnknownInstruction { nearest: None, .. } => {
-                let names: Vec<&str> = Keyword::ALL.iter().map(|keyword| keyword.name()).collect();
-                format!("instructions are {}", names.join(", "))
-            }
-            Self::UnknownFlag { nearest: Some(nearest), .. } => format!("did you mean --{nearest}?"),
-            Self::UnknownFlag { keyword, nearest: None, .. } => flags_hint(*keyword),
-            Self::UnknownMountOption { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
-            Self::UnknownMountOption { nearest: None, .. } => {
-                "options are type, target, source, from, ro, rw, id, sharing, required, size, mode, uid, gid, env"
-                    .to_owned()
-            }
-            Self::DuplicateMountOption { key, .. } => match key {
-                MountKey::Target => "target, dst and destination are the same option".to_owned(),
-                MountKey::Source => "source and src are the same option".to_owned(),
-                MountKey::ReadOnly | MountKey::ReadWrite => "a mount is read-only or writable".to_owned(),
-                _ => return None,
-            },
-            Self::MalformedMount => {
-                r#"quote a whole option that holds commas: --mount=type=bind,\"target=/a,b\""#.to_owned()
-            }
-            Self::NoStage | Self::NoInstructions => {
-                "begin with FROM and a base image, or FROM scratch".to_owned()
-            }
-            Self::BeforeFrom { .. } => "only ARG can stand before the first FROM".to_owned(),
-            Self::DanglingContinuation => "remove the escape character".to_owned(),
-            Self::UnterminatedHeredoc { name } => format!("end it with a line that is only {name}"),
-            Self::InvalidStageName { .. } => {
-                "a name begins with a letter and goes on with letters, digits, '-', '_' and '.'".to_owned()
-            }
-            Self::NotStrings { .. } => "put every element in double quotes".to_owned(),
-            Self::NotExecForm { keyword } => format!("write {keyword} [\"program\", \"argument\"]"),
-            Self::MissingEquals { .. } => "put a value that has spaces in quotes".to_owned(),
-            Self::HeredocDestination { .. } => "put the destination path last".to_owned(),
-            _ => return None,
-        };
-        Some(hint)
-    }
-}
-
-fn flags_hint(keyword: Keyword) -> String {
-    let flags: Vec<String> = keyword.flags().iter().map(|flag| format!("--{}", flag.name)).collect();
-    if flags.is_empty() {
-        format!("{keyword} takes no flags; if an argument begins with dashes, put -- before it")
-    } else {
-        format!("its flags are {}", flags.join(", "))
     }
 }

@@ -109,24 +109,32 @@ impl ExpandError {
         use ExpandProblem as P;
         let (label, hint) = match &self.problem {
             P::UnclosedQuote { quote } => {
-                ("opened here", Some(format!("close it with {quote}, or escape it to mean the character")))
+                ("opened here", format!("close it with {quote}, or escape it to mean the character"))
             }
-            P::UnclosedBrace => ("opened here", None),
-            P::BadSubstitution => ("expected ${name}", None),
+            P::UnclosedBrace => {
+                ("opened here", "close it with }, or escape the $ to mean the character".to_owned())
+            }
+            P::BadSubstitution => {
+                ("expected ${name}", "write ${name}, or escape the $ to mean the character".to_owned())
+            }
             P::MissingReplacement { name } => {
-                ("expected a replacement", Some(format!("write ${{{name}/pattern/replacement}}")))
+                ("expected a replacement", format!("write ${{{name}/pattern/replacement}}"))
             }
             P::UnsupportedModifier { .. } => {
-                ("unsupported", Some("use one of :- - :+ + :? ? # ## % %% / //".to_owned()))
+                ("unsupported", "use one of :- - :+ + :? ? # ## % %% / //".to_owned())
             }
             P::Required { name, .. } => {
-                ("required here", Some(format!("set it, for example with --build-arg {name}=…")))
+                ("required here", format!("set it, for example with --build-arg {name}=…"))
             }
             P::InvalidPattern { .. } => {
-                ("in this pattern", Some("in a pattern only * ? \\ / and } can be escaped".to_owned()))
+                ("in this pattern", "in a pattern only * ? \\ / and } can be escaped".to_owned())
             }
-            P::PatternTooLong { .. } | P::TooLong | P::TooDeep => ("beyond the limit", None),
+            P::PatternTooLong { .. } | P::TooDeep => {
+                ("beyond the limit", "do it in several steps, with an ARG for each".to_owned())
+            }
+            P::TooLong => ("beyond the limit", "keep text of this size in a file".to_owned()),
         };
+        let hint = Some(hint);
         Diagnostic { message: self.to_string(), span: self.span, label: label.to_owned(), hint }
     }
 }

@@ -49,19 +49,19 @@ impl IgnoreError {
     /// The error as a renderer shows it.
     pub fn diagnostic(&self) -> Diagnostic {
         let (label, hint) = match self.problem {
-            IgnoreProblem::EmptyException => {
-                ("no pattern", Some("name what to keep, as in '!docs/README.md'"))
-            }
+            IgnoreProblem::EmptyException => ("no pattern", "name what to keep, as in '!docs/README.md'"),
             IgnoreProblem::Malformed { .. } => {
-                ("this pattern", Some("'\\[' and '\\\\' stand for the characters"))
+                ("this pattern", "close '[' with ']'; '\\[' and '\\\\' stand for the characters")
             }
-            IgnoreProblem::TooLong | IgnoreProblem::TooMany => ("beyond the limit", None),
+            IgnoreProblem::TooLong | IgnoreProblem::TooMany => {
+                ("beyond the limit", "match directories instead of single files, or use '**'")
+            }
         };
         Diagnostic {
             message: self.to_string(),
             span: self.span,
             label: label.to_owned(),
-            hint: hint.map(str::to_owned),
+            hint: Some(hint.to_owned()),
         }
     }
 }

@@ -105,6 +105,30 @@ impl Keyword {
         }
     }
 
+    /// One that is complete.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Add => "ADD archive.tar.gz /opt/",
+            Self::Arg => "ARG VERSION=1",
+            Self::Cmd => "CMD [\"app\", \"--verbose\"]",
+            Self::Copy => "COPY app /usr/bin/",
+            Self::Entrypoint => "ENTRYPOINT [\"app\"]",
+            Self::Env => "ENV NAME=value",
+            Self::Expose => "EXPOSE 80 53/udp",
+            Self::From => "FROM debian:13 AS build",
+            Self::Healthcheck => "HEALTHCHECK --interval=30s CMD curl -f http://localhost/",
+            Self::Label => "LABEL name=value",
+            Self::Maintainer => "MAINTAINER name",
+            Self::OnBuild => "ONBUILD RUN make",
+            Self::Run => "RUN make",
+            Self::Shell => "SHELL [\"/bin/bash\", \"-c\"]",
+            Self::StopSignal => "STOPSIGNAL SIGTERM",
+            Self::User => "USER name",
+            Self::Volume => "VOLUME /data",
+            Self::Workdir => "WORKDIR /app",
+        }
+    }
+
     /// The instruction with this name, in any case.
     pub fn from_name(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|keyword| keyword.name().eq_ignore_ascii_case(word))

@@ -24,6 +24,7 @@ pub mod expand;
 mod flag;
 pub mod glob;
 mod heredoc;
+mod hint;
 pub mod ignore;
 mod instruction;
 pub mod keep;

@@ -422,7 +422,7 @@ fn triggers() {
     let table = [
         ("ONBUILD RUN a  b", "RUN a  b"),
         ("onbuild   copy . \\\n  /x ", "copy .   /x "),
-        ("ONBUILD RUN <<-A <<B\n\tx\n\tA\ny\nB\n", "RUN <<-A <<B\n\tx\n\tA\ny\nB"),
+        ("ONBUILD RUN <<-A <<B\n\tx\n\tA\ny\nB\n", "RUN <<-A <<B\n\tx\nA\ny\nB"),
         ("ONBUILD ENV a=b", "ENV a=b"),
         // Blanks at the end stay, the delimiter stands alone.
         ("ONBUILD RUN a  \n", "RUN a  "),
