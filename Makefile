@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test lint fmt bench image-bases clean
+.PHONY: help demo test lint fmt fuzz bench image-bases clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ lint: ## Check format, lints, and which crate depends on which
 
 fmt: ## Format all code
 	$(CARGO) fmt --all
+
+FUZZ_SECONDS ?= 60
+fuzz: ## Give random input to each parser for FUZZ_SECONDS (60); needs `cargo install cargo-fuzz --locked`
+	@scripts/fuzz $(FUZZ_SECONDS)
 
 bench: ## Measure speed and memory; writes bench/RESULTS.md
 	@scripts/packages demo
