@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     build_args::BuildArgs,
+    contexts::NamedContexts,
     op::{Graph, Network},
 };
 
@@ -34,6 +35,8 @@ pub struct Inputs<'a> {
     pub target: Option<&'a str>,
     /// `--no-cache`, `--no-cache-filter`.
     pub no_cache: &'a NoCache,
+    /// `--build-context`: what names mean besides what the Dockerfile says.
+    pub contexts: &'a NamedContexts,
     /// `--label`: set on every image, over those of the Dockerfile.
     pub labels: &'a BTreeMap<String, String>,
     /// Network of RUN steps that do not choose one.
@@ -94,7 +97,8 @@ pub struct ResolvedBase {
 /// A base image that must be known before the graph can be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BaseRequest {
-    /// As written in the Dockerfile, expanded; a valid image reference.
+    /// As written in the Dockerfile, expanded: a valid image reference; or the name of the image that a
+    /// context is.
     pub name: String,
     /// Platform it is needed for.
     pub platform: Platform,

@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`op`] | the graph: the contract with whoever executes it |
+//! | [`contexts`] | names that mean something else |
 //! | [`inputs`] | what decides what the graph looks like, and how lowering answers |
 //! | `selection` | which stages a platform needs, on which images |
 //! | `stage`, `instruction` | what each instruction does to a root file system and a config |
@@ -19,6 +20,7 @@
 mod arguments;
 pub mod build_args;
 mod builder_arguments;
+pub mod contexts;
 mod diagnostic;
 mod epoch;
 pub mod error;
@@ -39,6 +41,7 @@ mod support;
 mod variables;
 
 pub use build_args::BuildArgs;
+pub use contexts::{ContextNameError, NamedContext, NamedContexts};
 pub use error::{LowerError, LowerProblem};
 pub use explain::{Plan, explain};
 pub use file_mode::FileMode;

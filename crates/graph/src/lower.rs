@@ -6,9 +6,10 @@ use archway_dockerfile::ast::{Instruction, Stage};
 use archway_oci::{ImageConfig, Platform};
 
 use crate::{
-    arguments, epoch,
+    arguments, contexts, epoch,
     error::{LowerError, LowerProblem},
     inputs::{Inputs, Lowering},
+    nearest::nearest,
     nodes::Nodes,
     op::{Graph, Node, NodeId, Output, Warning},
     selection::{self, Images, Origin, SelectedStage, Selection, Step},
@@ -43,6 +44,9 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowering, LowerError> {
     let mut built = Vec::with_capacity(selections.len());
     for selection in &selections {
         built.push(build(inputs, selection, &mut nodes, &mut warnings)?);
+    }
+    for warning in unused_contexts(inputs, &selections) {
+        warn(&mut warnings, warning);
     }
     for warning in arguments::unused(inputs, triggers(&selections)) {
         warn(&mut warnings, warning);
@@ -81,11 +85,33 @@ fn build(
     Ok(target)
 }
 
+/// Contexts that nothing on the way to the target names.
+fn unused_contexts(inputs: &Inputs<'_>, selections: &[Selection<'_>]) -> Vec<Warning> {
+    let is_used = |name: &str| selections.iter().any(|selection| selection.contexts.contains(name));
+    let stages = inputs.dockerfile.stages.iter();
+    let names: Vec<&str> = stages
+        .flat_map(|stage| {
+            [Some(stage.base.value.as_str()), stage.name.as_ref().map(|name| name.value.as_str())]
+        })
+        .flatten()
+        .collect();
+    let unused = inputs.contexts.names().filter(|name| !is_used(name));
+    unused
+        .map(|name| Warning {
+            message: format!("the build context `{name}` is not used"),
+            span: None,
+            hint: nearest(contexts::familiar(name), names.iter().copied())
+                .filter(|near| *near != name)
+                .map(|near| format!("did you mean `{near}`?")),
+        })
+        .collect()
+}
+
 /// What is probably not meant.
 fn doubts(inputs: &Inputs<'_>, selected: &SelectedStage<'_>, state: &StageState) -> Vec<Warning> {
     let mut doubts = Vec::new();
     // An empty root file system is the same everywhere; its platform is only that of its processes.
-    let has_platform = selected.base != Origin::Scratch || selected.steps.iter().any(Step::is_run);
+    let has_platform = !selected.base.is_files() || selected.steps.iter().any(Step::is_run);
     let ignored = selected.platform.as_ref().filter(|wanted| has_platform && **wanted != state.platform);
     if let Some(platform) = ignored {
         let base = &selected.stage.base.value;

@@ -3,13 +3,18 @@
 //! A stage can only use earlier ones, so one pass from the target down to the first stage finds
 //! everything, base images included.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use archway_dockerfile::ast::{Dockerfile, Instruction, Kind, Span, Stage, Word};
 use archway_oci::{Platform, Reference};
 
 use crate::{
     arguments,
+    contexts::NamedContext,
     error::{LowerError, LowerProblem},
     inputs::{BaseRequest, Inputs, ResolvedBase},
     nearest::nearest,
@@ -27,6 +32,8 @@ pub(crate) struct Selection<'a> {
     pub(crate) globals: Variables,
     /// By index; a stage comes after all it uses. The last one is the target.
     pub(crate) stages: BTreeMap<usize, SelectedStage<'a>>,
+    /// The named contexts that were used, as they were named.
+    pub(crate) contexts: BTreeSet<String>,
 }
 
 /// A stage that is going to be built.
@@ -46,6 +53,17 @@ pub(crate) enum Origin {
     Scratch,
     Stage(usize),
     Image(ImageUse),
+    /// A directory of the user's: the context of this name.
+    Directory(String),
+    /// A repository or a download: the name of the context, and what it is.
+    Fetched(String, Box<NamedContext>),
+}
+
+impl Origin {
+    /// Whether it is files without an image's config.
+    pub(crate) fn is_files(&self) -> bool {
+        matches!(self, Self::Scratch | Self::Directory(_) | Self::Fetched(..))
+    }
 }
 
 /// An image, as a key of [`Inputs::bases`].
@@ -157,13 +175,21 @@ pub(crate) fn select<'a>(
 ) -> Result<Selection<'a>, LowerError> {
     let globals = arguments::global_scope(inputs, platform)?;
     let mut stages: BTreeMap<usize, SelectedStage<'a>> = BTreeMap::new();
+    let used = RefCell::default();
     let mut wanted = vec![false; target + 1];
     wanted[target] = true;
     for index in (0..=target).rev() {
         if !wanted[index] {
             continue;
         }
-        let selector = Selector { dockerfile: inputs.dockerfile, index, platform, globals: &globals };
+        let selector = Selector {
+            inputs,
+            dockerfile: inputs.dockerfile,
+            index,
+            platform,
+            globals: &globals,
+            used: &used,
+        };
         let selected = selector.stage(images)?;
         let froms = selected.steps.iter().filter_map(|step| step.from.as_ref());
         for origin in froms.chain([&selected.base]) {
@@ -173,21 +199,27 @@ pub(crate) fn select<'a>(
         }
         stages.insert(index, selected);
     }
-    Ok(Selection { platform, globals, stages })
+    Ok(Selection { platform, globals, stages, contexts: used.into_inner() })
 }
 
 /// Selects one stage for one requested platform.
 struct Selector<'a, 'g> {
+    inputs: &'a Inputs<'a>,
     dockerfile: &'a Dockerfile,
     index: usize,
     platform: &'a Platform,
     globals: &'g Variables,
+    used: &'g RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Selector<'a, '_> {
     fn stage(&self, images: &mut Images<'a>) -> Result<SelectedStage<'a>, LowerError> {
         let stage = &self.dockerfile.stages[self.index];
         let platform = stage.platform.as_ref().map(|word| self.stage_platform(word)).transpose()?;
+        if let Some(replaced) = self.replacement(stage, platform.as_ref()) {
+            self.ask(&replaced, stage.span, images);
+            return Ok(SelectedStage { stage, platform, base: replaced, steps: Vec::new() });
+        }
         let base = self.base(stage, platform.as_ref())?;
         let mut instructions = self.triggers(&base, stage, images)?;
         let own = stage.instructions.iter();
@@ -230,7 +262,39 @@ impl<'a> Selector<'a, '_> {
         if let Some(earlier) = stage_before(&self.dockerfile.stages, self.index, &expanded.value) {
             return Ok(Origin::Stage(earlier));
         }
-        image(expanded.value, platform.unwrap_or(self.platform), word.span)
+        let platform = platform.unwrap_or(self.platform);
+        match self.context(&expanded.value, platform) {
+            Some(context) => Ok(context),
+            None => image(expanded.value, platform, word.span),
+        }
+    }
+
+    /// What a stage is if a context has its name: whatever the stage says itself is then not run.
+    fn replacement(&self, stage: &Stage, platform: Option<&Platform>) -> Option<Origin> {
+        self.context(&stage.name.as_ref()?.value, platform.unwrap_or(self.platform))
+    }
+
+    /// The named context that a name means.
+    fn context(&self, name: &str, platform: &Platform) -> Option<Origin> {
+        let (written, context) = self.inputs.contexts.find(name, platform)?;
+        self.used.borrow_mut().insert(written.to_owned());
+        Some(match context {
+            NamedContext::Directory => Origin::Directory(written.to_owned()),
+            NamedContext::Scratch => Origin::Scratch,
+            NamedContext::Image(name) => {
+                Origin::Image(ImageUse { name: name.clone(), platform: platform.clone() })
+            }
+            NamedContext::Git(_) | NamedContext::Http(_) => {
+                Origin::Fetched(written.to_owned(), Box::new(context.clone()))
+            }
+        })
+    }
+
+    /// Notes an image that has to be known.
+    fn ask(&self, origin: &Origin, span: Span, images: &mut Images<'a>) {
+        if let Origin::Image(image) = origin {
+            images.find(image, span, None);
+        }
     }
 
     /// What the base wants to be run first.
@@ -241,7 +305,7 @@ impl<'a> Selector<'a, '_> {
         images: &mut Images<'a>,
     ) -> Result<Vec<(Cow<'a, Instruction>, Author)>, LowerError> {
         match base {
-            Origin::Scratch => Ok(Vec::new()),
+            Origin::Scratch | Origin::Directory(_) | Origin::Fetched(..) => Ok(Vec::new()),
             Origin::Stage(parent) => {
                 let instructions = self.dockerfile.stages[*parent].instructions.iter();
                 let triggers = instructions.filter_map(|instruction| match &instruction.kind {
@@ -302,7 +366,10 @@ impl<'a> Selector<'a, '_> {
             Some(index) if index == self.index => fail(LowerProblem::OwnStage { name: name.to_owned() }),
             Some(_) => fail(LowerProblem::LaterStage { name: name.to_owned() }),
             None if name == SCRATCH => Ok(Origin::Scratch),
-            None => image(name.to_owned(), self.platform, word.span),
+            None => match self.context(name, self.platform) {
+                Some(context) => Ok(context),
+                None => image(name.to_owned(), self.platform, word.span),
+            },
         }
     }
 

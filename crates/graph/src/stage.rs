@@ -6,11 +6,12 @@ use archway_dockerfile::ast::{Kind, Span, Stage};
 use archway_oci::{History, ImageConfig, Platform};
 
 use crate::{
+    contexts::NamedContext,
     error::{LowerError, LowerProblem},
     inputs::{Bases, Inputs, ResolvedBase},
     instruction,
     nodes::Nodes,
-    op::{ImageOp, Label, NodeId, Op, Warning},
+    op::{ContextName, CopyOp, CopySource, ImageOp, Label, NodeId, Op, Warning},
     path,
     selection::{Author, ImageUse, Origin, SelectedStage, Selection, Step},
     variables::{Expander, Variables},
@@ -158,6 +159,13 @@ impl<'a> StageBuilder<'a> {
                 let node = steps.image(image, stage.span);
                 StageState::of_image(node, steps.resolved(image), &image.platform)
             }
+            files => {
+                let node = steps.files(files, stage.span);
+                let platform = selected.platform.as_ref().unwrap_or(selection.platform);
+                let mut state = StageState::scratch(node, platform);
+                state.record(format!("FROM {}", stage.base.value), Layer::Made);
+                state
+            }
         };
         steps.charge(&state.image.history, stage.span)?;
         let (globals, warnings) = (&selection.globals, Vec::new());
@@ -224,14 +232,32 @@ impl<'a> StageBuilder<'a> {
         self.steps.add(op, step.span(), name)
     }
 
-    /// The root file system a COPY reads; `None` for the build context.
-    pub(crate) fn source(&mut self, step: &Step<'_>, span: Span) -> Option<NodeId> {
-        match step.from.as_ref()? {
-            Origin::Scratch => Some(self.steps.scratch()),
-            Origin::Stage(index) => Some(self.earlier[index].node),
-            Origin::Image(image) => Some(self.steps.image(image, span)),
+    /// What a COPY reads. Files of a directory are read where they are.
+    pub(crate) fn source(&mut self, step: &Step<'_>, span: Span) -> Source {
+        match &step.from {
+            None => Source::Context(ContextName::Main),
+            Some(Origin::Directory(name)) => Source::Context(ContextName::Named(name.clone())),
+            Some(origin) => Source::Node(self.origin(origin, span)),
         }
     }
+
+    /// The root file system that a name means.
+    pub(crate) fn origin(&mut self, origin: &Origin, span: Span) -> NodeId {
+        match origin {
+            Origin::Scratch => self.steps.scratch(),
+            Origin::Stage(index) => self.earlier[index].node,
+            Origin::Image(image) => self.steps.image(image, span),
+            Origin::Directory(_) => self.steps.files(origin, span),
+            Origin::Fetched(name, context) => self.steps.fetched(name, context, span),
+        }
+    }
+}
+
+/// What a COPY reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Context(ContextName),
+    Node(NodeId),
 }
 
 /// The steps of one stage as they become nodes.
@@ -264,6 +290,42 @@ impl<'a> Steps<'a> {
             platform: image.platform.clone(),
         };
         self.add(Op::Image(op), Some(span), format!("FROM {}", image.name))
+    }
+
+    /// The node of a repository or download.
+    fn fetched(&mut self, name: &str, context: &NamedContext, span: Span) -> NodeId {
+        let (op, what) = match context {
+            NamedContext::Git(source) => (Op::Git(source.clone()), source.describe()),
+            NamedContext::Http(source) => (Op::Http(source.clone()), source.describe()),
+            other => unreachable!("{other:?} is not fetched"),
+        };
+        self.add(op, Some(span), format!("context {name}: {what}"))
+    }
+
+    /// A root file system of a context's files.
+    fn files(&mut self, origin: &Origin, span: Span) -> NodeId {
+        let paths = vec![".".to_owned()];
+        let (name, source) = match origin {
+            Origin::Directory(name) => {
+                (name, CopySource::Context { context: ContextName::Named(name.clone()), paths })
+            }
+            Origin::Fetched(name, context) => {
+                (name, CopySource::Node { node: self.fetched(name, context, span), paths })
+            }
+            other => unreachable!("{other:?} is no context"),
+        };
+        let op = CopyOp {
+            base: self.scratch(),
+            sources: vec![source],
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            unpack: false,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+        };
+        self.add(Op::Copy(op), Some(span), format!("context {name}"))
     }
 
     /// Selection asked for every image, and lowering starts when all of them are known.

@@ -1,7 +1,7 @@
 //! Everything that is decided before the first step runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -61,6 +61,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             build_args: &request.build_args,
             target: request.target.as_deref(),
             no_cache: &request.no_cache,
+            contexts: request.named_contexts.names(),
             labels: &request.labels,
             network: request.network,
             strategies: &request.strategies,
@@ -73,8 +74,16 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
     };
     graph.warnings.extend(newer);
     let mut contexts = BTreeMap::new();
-    if copies_from_context(&graph) {
-        contexts.insert(ContextName::Main, opened.snapshot().await?);
+    for name in copied_from(&graph) {
+        let snapshot = match &name {
+            ContextName::Main => opened.snapshot().await?,
+            ContextName::Named(name) => {
+                let directory = request.named_contexts.directory(name);
+                let directory = directory.expect("only directories are copied from where they are");
+                Arc::new(scan(directory.to_owned(), None).await?)
+            }
+        };
+        contexts.insert(name, snapshot);
     }
     Ok(Prepared {
         platforms: platforms(&graph),
@@ -137,9 +146,18 @@ pub(crate) fn text(name: &str, bytes: &[u8]) -> Result<SourceText, Error> {
     })
 }
 
-fn copies_from_context(graph: &Graph) -> bool {
-    let is_context = |source: &CopySource| matches!(source, CopySource::Context { .. });
-    graph.nodes.iter().any(|node| matches!(&node.op, Op::Copy(copy) if copy.sources.iter().any(is_context)))
+/// The contexts whose files are needed.
+fn copied_from(graph: &Graph) -> BTreeSet<ContextName> {
+    let copies = graph.nodes.iter().filter_map(|node| match &node.op {
+        Op::Copy(copy) => Some(copy),
+        _ => None,
+    });
+    let sources = copies.flat_map(|copy| &copy.sources);
+    let contexts = sources.filter_map(|source| match source {
+        CopySource::Context { context, .. } => Some(context.clone()),
+        _ => None,
+    });
+    contexts.collect()
 }
 
 pub(crate) async fn scan(

@@ -7,7 +7,7 @@ use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_remote::Credentials;
 use archway_report::Strategy;
 
-use crate::source::{ContextSpec, DockerfileSpec};
+use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
 
 /// One `archway build` or `archway plan`.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct BuildRequest {
     pub context: ContextSpec,
     /// The Dockerfile.
     pub dockerfile: DockerfileSpec,
+    /// `--build-context`
+    pub named_contexts: NamedContextSpecs,
     /// Requested platforms, normalised, each once, in the order the index will have. Not empty.
     pub platforms: Vec<Platform>,
     /// `--build-arg`. A name without a value takes it from this process' environment before it gets here.
@@ -144,6 +146,7 @@ pub(crate) mod fixtures {
         BuildRequest {
             context: ContextSpec::Directory(".".into()),
             dockerfile: DockerfileSpec::Default,
+            named_contexts: NamedContextSpecs::default(),
             platforms: platforms.iter().map(|platform| platform.parse().expect("a platform")).collect(),
             build_args: BuildArgs::default(),
             target: None,

@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::{
     Context, Error,
     origin::{Found, Origin},
+    source,
 };
 
 /// Base images that are resolved at the same time.
@@ -89,11 +90,14 @@ struct Resolved {
 }
 
 fn location(request: &BaseRequest) -> ImageLocation {
-    ImageLocation::Registry(reference(request))
+    let layout = source::named::location(&request.name);
+    layout.unwrap_or_else(|| ImageLocation::Registry(reference(request)))
 }
 
+/// An image in a layout has no name of its own, and nobody asks for one.
 fn reference(request: &BaseRequest) -> Reference {
-    request.name.parse().expect("lowering asks for valid references only")
+    let name = if source::named::location(&request.name).is_some() { "context" } else { &request.name };
+    name.parse().expect("lowering asks for valid references only")
 }
 
 /// What was found under the name, for the platform. If it was found in the local store, without this
@@ -109,6 +113,9 @@ async fn resolve(context: &Context, found: &Arc<Found>, request: &BaseRequest) -
         child => (found.clone(), child?),
     };
     let (manifest, config) = found.image(context, &child).await?;
+    let (store, read) = (context.store().clone(), (found.clone(), manifest.clone()));
+    let import = tokio::task::spawn_blocking(move || read.0.import_layers(&store, &read.1));
+    import.await.expect("importing does not panic")?;
     let origin = matches!(found.origin, Origin::Registry(_)).then(|| reference.clone());
     let image = BaseImage::new(request.name.clone(), origin, manifest, config)?;
     Ok(Resolved { reference, digest: child.digest, image })

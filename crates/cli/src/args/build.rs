@@ -18,7 +18,7 @@ use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
 use super::{
-    annotation, build_arg,
+    annotation, build_arg, build_context,
     call::CallArgs,
     check::{Checking, Input},
     output, value,
@@ -36,6 +36,11 @@ pub(crate) struct SourceArgs {
     /// Dockerfile: a file, a URL, or - for standard input [default: Dockerfile in CONTEXT]
     #[arg(short, long, value_name = "PATH")]
     file: Option<PathBuf>,
+
+    /// Let a name in FROM, COPY --from and mounts mean a directory, git or archive URL, docker-image://REF or
+    /// oci-layout://DIR[:TAG][@DIGEST]
+    #[arg(long, value_name = "NAME[::PLATFORM]=SOURCE")]
+    build_context: Vec<String>,
 
     /// Platforms to build for, comma-separated or repeated [default: local]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
@@ -301,6 +306,7 @@ impl SourceArgs {
         Ok(BuildRequest {
             context: self.context()?,
             dockerfile: DockerfileSpec::parse(self.file.as_deref()),
+            named_contexts: build_context::parse(&self.build_context)?,
             strategies: self.strategies(&platforms)?,
             annotations: annotation::parse(&self.annotation, &platforms)?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,

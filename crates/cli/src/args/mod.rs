@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 mod annotation;
 mod build;
 mod build_arg;
+mod build_context;
 mod call;
 mod check;
 mod image;

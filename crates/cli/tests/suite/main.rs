@@ -21,6 +21,7 @@ mod interrupt;
 mod language;
 mod layers_shared;
 mod login;
+mod named_contexts;
 mod outputs;
 mod readback;
 mod remote;

@@ -11,7 +11,9 @@ use std::{
 
 use archway_dockerfile::ignore::IgnorePatterns;
 use archway_engine::{BaseImage, Built, Engine, Failure, Job, LayerSettings, PlatformRun, view::View};
-use archway_graph::{ContextName, Inputs, Lowering, Network, NoCache, ResolvedBase, inputs::Bases, lower};
+use archway_graph::{
+    ContextName, Inputs, Lowering, NamedContexts, Network, NoCache, ResolvedBase, inputs::Bases, lower,
+};
 use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{
     ContainerConfig, Descriptor, Digest, ImageConfig, Manifest, Platform, RootFs, layout::Layout, media_type,
@@ -129,6 +131,7 @@ impl Workshop {
         let dockerfile = archway_dockerfile::parse("Dockerfile", dockerfile).unwrap();
         let (host, processor) = (Platform::host(), Platform::host_processor());
         let lowering = lower(&Inputs {
+            contexts: &NamedContexts::default(),
             dockerfile: &dockerfile,
             platforms,
             build_platform: &host,

@@ -9,10 +9,10 @@ use super::remote;
 use crate::{
     error::{LowerError, LowerProblem},
     file_mode::FileMode,
-    op::{ContextName, CopyOp, CopySource, InlineFile, NodeId, Op, Warning},
+    op::{CopyOp, CopySource, InlineFile, Op, Warning},
     path,
     selection::Step,
-    stage::{Layer, StageBuilder},
+    stage::{Layer, Source, StageBuilder},
 };
 
 /// What stands between the part of a `--parents` source that is left out at the destination and the
@@ -28,7 +28,7 @@ pub(crate) fn copy(
     keyword: &'static str,
 ) -> Result<(), LowerError> {
     let from_span = copy.from.as_ref().map_or(step.instruction.span, |word| word.span);
-    let node = builder.source(step, from_span);
+    let from = builder.source(step, from_span);
     let written = Written::expand(builder, copy, keyword)?;
     let destination = builder.slashed(written.destination.clone(), &copy.destination)?;
     let chmod = mode(copy.chmod.as_ref(), &written.chmod)?;
@@ -36,7 +36,7 @@ pub(crate) fn copy(
     let link = copy.link && chmod.is_none();
     let op = CopyOp {
         base: builder.state.node,
-        sources: sources(builder, step, copy, &written, node)?,
+        sources: sources(builder, step, copy, &written, &from)?,
         destination: path::destination(&builder.state.workdir, &destination),
         chown: owner(copy.chown.as_ref(), &written.chown, link)?,
         chmod,
@@ -106,11 +106,12 @@ fn sources(
     step: &Step<'_>,
     copy: &Copy,
     written: &Written,
-    node: Option<NodeId>,
+    from: &Source,
 ) -> Result<Vec<CopySource>, LowerError> {
-    let local = |paths| match node {
-        Some(node) => CopySource::Node { node, paths },
-        None => CopySource::Context { context: ContextName::Main, paths },
+    let is_context = matches!(from, Source::Context(_));
+    let local = |paths| match from {
+        Source::Node(node) => CopySource::Node { node: *node, paths },
+        Source::Context(context) => CopySource::Context { context: context.clone(), paths },
     };
     let mut groups = Vec::new();
     let mut paths = Vec::with_capacity(written.sources.len());
@@ -124,10 +125,10 @@ fn sources(
             continue;
         }
         let source = builder.slashed(source.clone(), word)?;
-        builder.doubt_source(&source, word, node);
+        builder.doubt_source(&source, word, is_context);
         paths.push(if copy.parents {
             below_pivot(&source, word)?
-        } else if node.is_none() && path::escapes(&source) {
+        } else if is_context && path::escapes(&source) {
             // The context is its own parent; as written, an error can say so.
             source
         } else {
@@ -218,14 +219,14 @@ impl StageBuilder<'_> {
     }
 
     /// Tells what a source is taken for where that is seldom meant.
-    fn doubt_source(&mut self, source: &str, word: &Word, node: Option<NodeId>) {
+    fn doubt_source(&mut self, source: &str, word: &Word, is_context: bool) {
         let (message, hint) = if source.is_empty() {
-            let what = if node.is_some() { "the whole file system" } else { "the whole build context" };
+            let what = if is_context { "the whole build context" } else { "the whole file system" };
             (
                 format!("the source `{}` is empty, and so means {what}", word.value),
                 "write `.` if that is meant",
             )
-        } else if node.is_none() && path::escapes(source) {
+        } else if is_context && path::escapes(source) {
             let inside = path::relative(source);
             (
                 format!("`{source}` leads out of the build context, and so means `{inside}` in it"),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use archway_dockerfile::ast::Dockerfile;
 use archway_graph::{
-    BaseRequest, Bases, BuildArgs, Graph, Inputs, LowerError, Lowering, Network, NoCache, ResolvedBase, lower,
+    BaseRequest, Bases, BuildArgs, Graph, Inputs, LowerError, Lowering, NamedContext, NamedContexts, Network,
+    NoCache, ResolvedBase, lower,
 };
 use archway_oci::{Digest, History, ImageConfig, Platform};
 use archway_report::Strategy;
@@ -37,6 +38,7 @@ pub(crate) struct Build {
     network: Network,
     no_cache: NoCache,
     edits: BTreeMap<String, Edit>,
+    contexts: NamedContexts,
 }
 
 impl Build {
@@ -54,6 +56,7 @@ impl Build {
             network: Network::Host,
             no_cache: NoCache::default(),
             edits: BTreeMap::new(),
+            contexts: NamedContexts::default(),
         }
     }
 
@@ -70,6 +73,11 @@ impl Build {
     /// `--build-arg PLATFORM:NAME=VALUE`
     pub(crate) fn arg_for(mut self, on: &str, name: &str, value: &str) -> Self {
         self.build_args.set_for(platform(on), name, value);
+        self
+    }
+
+    pub(crate) fn context(mut self, name: &str, context: NamedContext) -> Self {
+        self.contexts.add(name, context).expect("the name is one");
         self
     }
 
@@ -111,6 +119,7 @@ impl Build {
     /// One call, knowing `bases`.
     pub(crate) fn lower(&self, bases: &Bases) -> Result<Lowering, LowerError> {
         lower(&Inputs {
+            contexts: &self.contexts,
             dockerfile: &self.dockerfile,
             platforms: &self.platforms,
             build_platform: &platform("linux/amd64"),

@@ -3,6 +3,7 @@
 mod arguments;
 mod build;
 mod config;
+mod contexts;
 mod copy;
 mod dump;
 mod errors;

@@ -1,6 +1,7 @@
 //! Where the files of a build and its Dockerfile come from.
 
 mod archive;
+pub mod named;
 mod open;
 
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ use crate::{Context, Error, error::DockerfileConflict, plan, request::BuildReque
 /// The name of the Dockerfile where none is given.
 const DOCKERFILE: &str = "Dockerfile";
 /// What a file is called that is all of a context.
-const WHOLE: &str = "context";
+pub(super) const WHOLE: &str = "context";
 /// The build argument that sets the time of files.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The build argument that keeps `.git` of a context.
