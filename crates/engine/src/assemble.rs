@@ -75,8 +75,9 @@ fn account_for(base_layers: &[Layer], inherited: usize, config: &mut ImageConfig
     inherited + missing
 }
 
-/// History entries above the base's get the time of their layer; entries without a layer that of
-/// the one before.
+/// History entries above the base's get the time of their layer; entries without a layer that of the
+/// one before, or of the first new layer where none is before, as in BuildKit. An image without a layer
+/// of its own is as old as its base; without a base, too, it has no age.
 fn set_times(
     config: &mut ImageConfig,
     base: Option<&ImageConfig>,
@@ -84,20 +85,18 @@ fn set_times(
     made: &[MadeLayer],
     epoch: Option<Timestamp>,
 ) {
-    let mut latest = match epoch {
-        Some(epoch) => epoch,
-        None => base.and_then(|base| base.created.as_deref()?.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH),
-    };
+    let of_base = || base.and_then(|base| base.created.as_deref()?.parse().ok());
+    let mut latest = epoch.or_else(|| made.first().map(|layer| layer.created)).or_else(of_base);
     let mut made = made.iter();
     for entry in config.history.iter_mut().skip(inherited) {
         if !entry.empty_layer
             && let Some(made) = made.next()
         {
-            latest = epoch.unwrap_or(made.created);
+            latest = epoch.or(Some(made.created));
         }
-        entry.created = Some(latest.to_string());
+        entry.created = latest.map(|time| time.to_string());
     }
-    config.created = Some(latest.to_string());
+    config.created = latest.map(|time| time.to_string());
 }
 
 /// Base layers of Docker images keep their bytes; only the name of their type changes, since the
@@ -174,7 +173,7 @@ mod tests {
             times,
             [
                 "kept",
-                "2001-01-01T00:00:00Z",
+                "1970-01-01T00:16:40Z",
                 "1970-01-01T00:16:40Z",
                 "1970-01-01T00:16:40Z",
                 "1970-01-01T00:33:20Z"
@@ -183,6 +182,15 @@ mod tests {
         assert_eq!(built.config.created.as_deref(), Some("1970-01-01T00:33:20Z"));
         assert_eq!(built.config.rootfs.diff_ids.len(), 3);
         assert!(built.manifest.layers.iter().all(|layer| layer.media_type == media_type::OCI_LAYER_GZIP));
+    }
+
+    #[test]
+    fn an_image_without_layers_of_its_own_is_as_old_as_its_base() {
+        let base = ImageConfig { created: Some("2001-01-01T00:00:00Z".into()), ..ImageConfig::default() };
+        let output = output(vec![entry("ENV", true)]);
+        let built = documents(&output, Some(&base), Vec::new(), Vec::new(), None, BTreeMap::new());
+        assert_eq!(built.config.created, base.created);
+        assert_eq!(built.config.history[0].created, base.created);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Step<'_> {
         let slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         self.begin();
         let user = match op.user.as_str() {
-            "" => User::default(),
+            "" => User::root(),
             user => base.process_user(store, user).await?,
         };
         let pending = store.snapshots().begin()?;

@@ -13,10 +13,18 @@ pub struct User {
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
-    /// Supplementary group ids, ascending; only where no group was given.
+    /// Supplementary group ids, ascending: the primary group, as every runtime has it here, and where no
+    /// group was given those the account is a member of.
     pub groups: Vec<u32>,
     /// Home directory, where the account has one.
     pub home: Option<String>,
+}
+
+impl User {
+    /// Root, where nothing else is asked for.
+    pub(crate) fn root() -> Self {
+        Self { groups: vec![0], ..Self::default() }
+    }
 }
 
 /// The name is not in the image.
@@ -55,7 +63,7 @@ pub fn for_process(text: &str, open: &OpenFile<'_>) -> Result<User, UserError> {
         }
         (None, Ok(uid)) => User { uid, ..User::default() },
         // Images without account files still have a root.
-        (None, Err(_)) if user == "root" => User::default(),
+        (None, Err(_)) if user == "root" => User::root(),
         (None, Err(_)) => return Err(UserError::NoSuchUser(user.to_owned())),
     };
     match group {
@@ -67,10 +75,11 @@ pub fn for_process(text: &str, open: &OpenFile<'_>) -> Result<User, UserError> {
                 .filter(|group| group.members.iter().any(|member| member == name))
                 .map(|group| group.gid)
                 .collect();
-            result.groups.sort_unstable();
-            result.groups.dedup();
         }
     }
+    result.groups.push(result.gid);
+    result.groups.sort_unstable();
+    result.groups.dedup();
     Ok(result)
 }
 
@@ -204,13 +213,13 @@ mod tests {
     #[test]
     fn processes() {
         let cases = [
-            ("", 0, 0, vec![10]),
-            ("root", 0, 0, vec![10]),
-            ("app", 1000, 1001, vec![6, 10]),
-            ("1000", 1000, 1001, vec![6, 10]),
-            ("app:wheel", 1000, 10, vec![]),
-            ("app:77", 1000, 77, vec![]),
-            ("4242", 4242, 0, vec![]),
+            ("", 0, 0, vec![0, 10]),
+            ("root", 0, 0, vec![0, 10]),
+            ("app", 1000, 1001, vec![6, 10, 1001]),
+            ("1000", 1000, 1001, vec![6, 10, 1001]),
+            ("app:wheel", 1000, 10, vec![10]),
+            ("app:77", 1000, 77, vec![77]),
+            ("4242", 4242, 0, vec![0]),
         ];
         for (text, uid, gid, groups) in cases {
             let user = for_process(text, &image).unwrap();
@@ -258,7 +267,7 @@ mod tests {
     #[test]
     fn an_image_without_account_files_has_a_root() {
         let none = |_: &str| Ok(None);
-        assert_eq!(for_process("root", &none).unwrap(), User::default());
+        assert_eq!(for_process("root", &none).unwrap(), User::root());
         assert_eq!(for_files("root:root", &none).unwrap(), FileOwner::default());
         assert!(for_process("app", &none).is_err());
     }

@@ -56,10 +56,11 @@ pub(crate) fn limit_bounding_set() -> Result<(), Errno> {
 
 /// Changes user and groups. A user other than root has no capabilities afterwards.
 pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
+    let others = groups.iter().any(|group| *group != gid);
     let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
     match set_thread_groups(&groups) {
         // In a user namespace with a single id, where there are no others to have.
-        Err(Errno::PERM) if groups.is_empty() => {}
+        Err(Errno::PERM) if !others => {}
         result => result?,
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
