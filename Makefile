@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test lint fmt fuzz bench image-bases clean
+.PHONY: help demo test conformance lint fmt fuzz bench image-bases clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,7 +12,13 @@ demo: ## Build examples/hello for six platforms, push it to a local registry, ru
 
 test: ## Run all tests; says which ones this machine cannot run, and why
 	@scripts/packages test
+	@scripts/peers --optional >/dev/null
 	@scripts/test
+
+conformance: ## Build a corpus of Dockerfiles with BuildKit and with Archway, and list every difference
+	@scripts/packages test
+	@scripts/peers
+	$(CARGO) test --package archway-cli --test conformance -- --ignored --nocapture
 
 lint: ## Check format, lints, and which crate depends on which
 	@scripts/packages lint

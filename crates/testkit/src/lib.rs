@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`tools`] | which external tools a test needs, and the skip-or-fail rule |
+//! | [`buildkit`] | a `buildkitd` of its own, the reference for what a Dockerfile means |
 //! | [`registry`] | a `docker-registry` on a free loopback port |
 //! | [`bases`] | multi-platform base images, made once and cached |
 //! | [`image`] | hand-made images: layers entry by entry, written as an OCI layout |
@@ -18,6 +19,7 @@
 
 pub mod apt;
 pub mod bases;
+pub mod buildkit;
 pub mod cache;
 pub mod cli;
 pub mod git;
@@ -28,9 +30,11 @@ pub mod skopeo;
 pub mod tools;
 pub mod tree;
 pub mod umoci;
+mod watchdog;
 pub mod web;
 
 pub use bases::BaseImages;
+pub use buildkit::Buildkit;
 pub use cli::Cli;
 pub use git::GitServer;
 pub use registry::RealRegistry;

@@ -1,7 +1,6 @@
 //! Debian's `docker-registry` on a loopback port, with storage of its own.
 
 mod access_log;
-mod watchdog;
 
 use std::{
     fs,
@@ -16,9 +15,11 @@ use std::{
 use tempfile::TempDir;
 
 pub use access_log::Request;
-use watchdog::Watchdog;
 
-use crate::process::{self, ProcessError};
+use crate::{
+    process::{self, ProcessError},
+    watchdog::Watchdog,
+};
 
 /// The one user of a registry that asks for credentials.
 pub const USER: &str = "archway";

@@ -12,13 +12,13 @@ const SCRIPT: &str = r#"cat; kill -9 "$1"; rm -rf "$2""#;
 
 /// A shell that kills a process and removes its directory when this process dies.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
     /// Guards process `id` and `directory`.
-    pub(super) fn start(id: u32, directory: &Path) -> io::Result<Self> {
+    pub(crate) fn start(id: u32, directory: &Path) -> io::Result<Self> {
         let shell = Command::new("sh")
             .args(["-c", SCRIPT, "watchdog", &id.to_string()])
             .arg(directory)

@@ -1,0 +1,147 @@
+//! Does a Dockerfile mean here what it means to BuildKit? Every fixture of the corpus is built by a real
+//! `buildkitd` and by `archway`; root file systems and configs are compared, and each difference must be
+//! one that docs/compatibility.md explains.
+//!
+//! `make test` runs the fast half; `make conformance` runs everything and writes a report.
+//! `ARCHWAY_CONFORMANCE=copy/` runs the fixtures whose names begin so.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`fixture`] | the format of the corpus |
+//! | [`context`] | contexts on disk |
+//! | [`bases`] | base images |
+//! | [`build`] | one fixture, built by either program |
+//! | [`image`] | what an OCI archive holds |
+//! | [`compare`] | differences |
+//! | [`report`] | verdicts, the report, docs/compatibility.md |
+
+mod bases;
+mod build;
+mod compare;
+mod context;
+mod fixture;
+mod image;
+mod report;
+
+use std::{
+    env,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use archway_testkit::{Buildkit, Cli, RealRegistry, buildkit, tools};
+
+use build::{Outcome, Workplace};
+use fixture::Fixture;
+use report::{Report, Result};
+
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/corpus");
+
+/// Names the fixtures to run, by the beginning of their names.
+const SELECTION: &str = "ARCHWAY_CONFORMANCE";
+
+#[test]
+fn the_fast_half_of_the_corpus_means_the_same() {
+    let selection = env::var(SELECTION).unwrap_or_default();
+    let mut fixtures = fixture::corpus(Path::new(CORPUS));
+    fixtures.retain(|fixture| !fixture.slow && fixture.name.starts_with(&selection));
+    compare_all(&fixtures).check();
+}
+
+#[test]
+#[ignore = "minutes; `make conformance` runs it"]
+fn the_whole_corpus_means_the_same() {
+    let selection = env::var(SELECTION).unwrap_or_default();
+    let mut fixtures = fixture::corpus(Path::new(CORPUS));
+    fixtures.retain(|fixture| fixture.name.starts_with(&selection));
+    let report = compare_all(&fixtures);
+    report.check();
+    if selection.is_empty() {
+        report.check_page();
+    }
+}
+
+fn compare_all(fixtures: &[Fixture]) -> Report {
+    let Some(programs) = buildkit::Programs::find() else {
+        tools::skip(&format!(
+            "buildkitd {} is not built: scripts/peers builds it, with Go",
+            buildkit::VERSION
+        ));
+        return Report::default();
+    };
+    let root = rustix::process::geteuid().is_root() || tools::skip("only root can run buildkitd");
+    if !root
+        || !tools::require_each(&[
+            "docker-registry",
+            "skopeo",
+            "runc",
+            "qemu-aarch64-static",
+            "bzip2",
+            "xz",
+            "zstd",
+        ])
+    {
+        return Report::default();
+    }
+    let registry = RealRegistry::start().unwrap();
+    bases::push(&registry.host());
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let suite = Suite {
+        buildkit: programs.start(&[registry.host()]).unwrap(),
+        archway: Cli::new(env!("CARGO_BIN_EXE_archway")).unwrap(),
+        registry: registry.host(),
+        started,
+    };
+    Report::of(suite.run(fixtures))
+}
+
+struct Suite {
+    buildkit: Buildkit,
+    archway: Cli,
+    registry: String,
+    /// Seconds since 1970.
+    started: u64,
+}
+
+impl Suite {
+    /// As many at a time as there are processors, in any order; the results are in that of `fixtures`.
+    fn run(&self, fixtures: &[Fixture]) -> Vec<Result> {
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::new());
+        let worker = || {
+            while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let result = self.result(fixture);
+                results.lock().unwrap().push(result);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+                scope.spawn(worker);
+            }
+        });
+        let mut results = results.into_inner().unwrap();
+        let position = |result: &Result| fixtures.iter().position(|fixture| fixture.name == result.name);
+        results.sort_by_key(position);
+        results
+    }
+
+    fn result(&self, fixture: &Fixture) -> Result {
+        let directory = tempfile::Builder::new().prefix("archway-fixture-").tempdir().unwrap();
+        context::write(fixture, &self.registry, directory.path());
+        let workplace = Workplace { fixture, directory: directory.path(), registry: &self.registry };
+        let theirs = workplace.build_theirs(&self.buildkit);
+        let ours = workplace.build_ours(&self.archway);
+        let times_are_set = fixture.values("epoch").next().is_some();
+        let differences = compare::differences(&theirs, &ours, self.started, times_are_set);
+        let message = |outcome: &Outcome| match outcome {
+            Outcome::Built(_) => None,
+            Outcome::Refused(why) => Some(why.clone()),
+        };
+        Result::new(fixture, differences, message(&theirs), message(&ours))
+    }
+}

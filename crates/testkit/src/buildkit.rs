@@ -1,0 +1,208 @@
+//! BuildKit: the reference for what a Dockerfile means.
+//!
+//! `scripts/peers` builds it from Go's module proxy. A [`Buildkit`] is a daemon with a store, a socket,
+//! a mount namespace and a process namespace of its own: when it ends, or this process does, nothing of
+//! it is left on the machine.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, Read},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{tools, watchdog::Watchdog};
+
+/// The release that results are compared with.
+pub const VERSION: &str = "v0.32.2";
+
+/// Names the directory that `scripts/peers` builds into.
+pub const DIRECTORY: &str = "ARCHWAY_PEERS";
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why BuildKit did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildkitError {
+    /// Its files or its process.
+    #[error("cannot start buildkitd")]
+    Start(#[from] io::Error),
+    /// It ended at once, or never answered.
+    #[error("buildkitd does not answer; its log:\n{log}")]
+    NotReady {
+        /// What it wrote.
+        log: String,
+    },
+}
+
+/// The programs of one release of BuildKit.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    /// Those that `scripts/peers` built. `None` where it did not.
+    pub fn find() -> Option<Self> {
+        let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        let cache = env::var_os("XDG_CACHE_HOME").filter(|name| !name.is_empty()).map(PathBuf::from);
+        let peers = env::var_os(DIRECTORY)
+            .map(PathBuf::from)
+            .or_else(|| cache.or_else(home).map(|cache| cache.join("archway/peers")))?;
+        let directory = peers.join(format!("buildkit-{VERSION}"));
+        let complete = ["buildkitd", "buildctl"].iter().all(|program| directory.join(program).is_file());
+        complete.then_some(Self { directory })
+    }
+
+    /// Starts a daemon that reads `registries` (`localhost:5000`) over plain HTTP, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it cannot be started, which takes root, or does not answer in time.
+    pub fn start(&self, registries: &[String]) -> Result<Buildkit, BuildkitError> {
+        let directory = tempfile::Builder::new().prefix("archway-buildkit-").tempdir()?;
+        let own = directory.path();
+        fs::write(own.join("buildkitd.toml"), configuration(own, registries))?;
+        let log = own.join("log");
+        let process = self
+            .command("unshare")
+            .args(["--mount", "--pid", "--fork", "--kill-child=KILL"])
+            .arg("--mount-proc")
+            .arg(self.directory.join("buildkitd"))
+            .arg("--config")
+            .arg(own.join("buildkitd.toml"))
+            .env("PATH", path(own)?)
+            // Its temporary mounts belong to its directory, too.
+            .env("TMPDIR", own)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log)?)
+            .spawn()?;
+        let watchdog = Watchdog::start(process.id(), own);
+        let running = Running { process, watchdog: Some(watchdog?) };
+        let mut buildkit = Buildkit { running, programs: self.clone(), directory };
+        buildkit.wait_until_ready(&log)?;
+        Ok(buildkit)
+    }
+
+    /// `program` without this user's configuration of Docker and BuildKit.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for name in ["BUILDKIT_HOST", "DOCKER_CONFIG", "SOURCE_DATE_EPOCH", "NOTIFY_SOCKET"] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+/// `$PATH` with what BuildKit looks for to run arm64 where this machine has no handler for it. It is QEMU
+/// as Debian has it, which emulates the first process of a step and no other.
+fn path(own: &Path) -> io::Result<OsString> {
+    let directory = own.join("bin");
+    fs::create_dir(&directory)?;
+    if let Some(qemu) = tools::find("qemu-aarch64-static") {
+        symlink(qemu, directory.join("buildkit-qemu-aarch64"))?;
+    }
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    env::join_paths([directory].into_iter().chain(env::split_paths(&inherited))).map_err(io::Error::other)
+}
+
+fn configuration(own: &Path, registries: &[String]) -> String {
+    let directory = own.display();
+    let mut text = format!(
+        "root = \"{directory}/root\"\n\
+         insecure-entitlements = [\"network.host\", \"security.insecure\"]\n\
+         [grpc]\naddress = [\"unix://{directory}/socket\"]\n\
+         [cdi]\ndisabled = true\n\
+         [worker.containerd]\nenabled = false\n\
+         [worker.oci]\nenabled = true\nsnapshotter = \"overlayfs\"\ngc = false\nnetworkMode = \"host\"\n"
+    );
+    for registry in registries {
+        text += &format!("[registry.\"{registry}\"]\nhttp = true\n");
+    }
+    text
+}
+
+/// A running daemon. It ends on drop, and also when this process is killed.
+#[derive(Debug)]
+pub struct Buildkit {
+    // Dropped in this order: first the process, then its files.
+    running: Running,
+    programs: Programs,
+    directory: TempDir,
+}
+
+impl Buildkit {
+    /// `buildctl` for this daemon, its arguments still to come.
+    pub fn buildctl(&self) -> Command {
+        let mut command = self.programs.command(self.programs.directory.join("buildctl"));
+        command.arg("--addr").arg(format!("unix://{}/socket", self.directory.path().display()));
+        // Docker's credentials of whoever runs this have no part in it.
+        command.env("DOCKER_CONFIG", self.directory.path());
+        command
+    }
+
+    fn wait_until_ready(&mut self, log: &Path) -> Result<(), BuildkitError> {
+        let started = Instant::now();
+        while started.elapsed() < START_LIMIT && self.running.process.try_wait()?.is_none() {
+            let answer = self
+                .buildctl()
+                .args(["debug", "workers"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()?;
+            if answer.success() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let log = fs::read(log).unwrap_or_default();
+        Err(BuildkitError::NotReady { log: String::from_utf8_lossy(&log).into_owned() })
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    process: Child,
+    watchdog: Option<Watchdog>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // First the watchdog: once the process is reaped, its id may belong to another.
+        self.watchdog.take();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        // The daemon, in the namespace below, ends a moment later; it holds the pipe until then.
+        if let Some(mut pipe) = self.process.stdout.take() {
+            let _ = pipe.read_to_end(&mut Vec::new());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_is_built() {
+        let module = include_str!("../peers/go.mod");
+        assert!(module.contains(&format!("github.com/moby/buildkit {VERSION}")), "{module}");
+        assert!(module.contains("github.com/moby/buildkit/cmd/buildkitd"));
+    }
+
+    #[test]
+    fn registries_are_read_over_plain_http() {
+        let text = configuration(Path::new("/d"), &["localhost:5000".into()]);
+        assert!(
+            text.contains("root = \"/d/root\"")
+                && text.ends_with("[registry.\"localhost:5000\"]\nhttp = true\n")
+        );
+    }
+}
