@@ -47,6 +47,18 @@ impl Glob {
     }
 }
 
+/// A pattern that matches `path` and nothing else.
+pub fn literal(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            '*' | '?' | '[' => pattern.extend(['[', c, ']']),
+            c => pattern.push(c),
+        }
+    }
+    pattern
+}
+
 /// Whether a source is a pattern rather than a plain path: it has an unescaped `*`, `?` or `[`.
 pub fn has_wildcards(source: &str) -> bool {
     let mut chars = source.chars();

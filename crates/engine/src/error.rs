@@ -141,6 +141,30 @@ pub enum StepError {
         /// Why.
         source: io::Error,
     },
+    /// A secret that a RUN requires.
+    #[error("the secret `{id}` is required, and was not given")]
+    SecretMissing {
+        /// Its id.
+        id: String,
+    },
+    /// A secret that cannot be an environment variable.
+    #[error("the secret `{id}` cannot be an environment variable: it is no text")]
+    SecretNotText {
+        /// Its id.
+        id: String,
+    },
+    /// An ssh agent that a RUN requires.
+    #[error("the ssh agent `{id}` is required, and was not given")]
+    SshMissing {
+        /// Its id.
+        id: String,
+    },
+    /// What a cache mount is to begin with is a file.
+    #[error("a cache mount cannot begin with `{path}`: it is no directory")]
+    CacheSourceIsNoDirectory {
+        /// As written.
+        path: String,
+    },
     /// Another platform met the same failure first.
     #[error(transparent)]
     Shared(Arc<StepError>),
@@ -153,7 +177,13 @@ impl StepError {
     /// The documented reason.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Exit(_) | Self::Signal(_) | Self::User(_) => Reason::StepFailed,
+            Self::Exit(_)
+            | Self::Signal(_)
+            | Self::User(_)
+            | Self::SecretMissing { .. }
+            | Self::SecretNotText { .. }
+            | Self::SshMissing { .. }
+            | Self::CacheSourceIsNoDirectory { .. } => Reason::StepFailed,
             Self::Cancelled => Reason::Cancelled,
             Self::Source(archway_source::SourceError::SourceChanged { .. }) => Reason::SourceChanged,
             Self::Git(error) if error.is_about_source() => Reason::SourceMissing,

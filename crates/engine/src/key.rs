@@ -7,16 +7,19 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use archway_graph::{CopyOp, FileMode, RunOp};
+use archway_graph::{Access, CopyOp, FileMode, RunOp};
 use archway_layer::{Layout, extract::Ownership};
-use archway_oci::Digest;
+use archway_oci::{Digest, Platform};
 use archway_remote::{Checksum, GitSource, HttpSource, git::Revision, redacted};
-use archway_store::{CacheKey, SnapshotKey};
+use archway_store::{CacheKey, MountKey, SnapshotKey};
 use serde::Serialize;
 
-use crate::copy::{
-    entry::Mtime,
-    placement::{Directory, Placement},
+use crate::{
+    copy::{
+        entry::Mtime,
+        placement::{Directory, Placement},
+    },
+    mount,
 };
 
 /// A blake3 hash, shown as 64 hexadecimal digits.
@@ -30,6 +33,12 @@ impl From<Key> for CacheKey {
 }
 
 impl From<Key> for SnapshotKey {
+    fn from(key: Key) -> Self {
+        key.0.into()
+    }
+}
+
+impl From<Key> for MountKey {
     fn from(key: Key) -> Self {
         key.0.into()
     }
@@ -116,11 +125,23 @@ pub(crate) fn stacked(base: Key, delta: SnapshotKey) -> Key {
 }
 
 /// Cache key of a RUN on a root file system.
-pub(crate) fn run(base: Key, op: &RunOp) -> Key {
-    hash(
-        "archway 2026 run v1",
-        &(base, &op.platform, &op.argv, &op.env, &op.cwd, &op.user, op.network, &op.files),
-    )
+pub(crate) fn run(base: Key, op: &RunOp, mounts: &[mount::Identity<'_>]) -> Key {
+    // The names of further hosts count, their addresses do not.
+    let hosts: Vec<&str> = op.settings.hosts.iter().map(|host| host.name.as_str()).collect();
+    let process = (&op.platform, &op.argv, &op.env, &op.cwd, &op.user);
+    let rights = (op.network, op.security, op.settings.shm_size, &op.settings.limits);
+    let names = (&op.settings.hostname, hosts);
+    hash("archway 2026 run v2", &(base, process, rights, names, &op.files, mounts, &op.secret_env))
+}
+
+/// Key of a cache mount. `initial` is the content that a new one has.
+pub(crate) fn cache_mount(
+    id: &str,
+    platform: Option<&Platform>,
+    initial: Option<Key>,
+    access: Option<&Access>,
+) -> Key {
+    hash("archway 2026 cache mount v1", &(id, platform, initial, access))
 }
 
 /// Key of the files of a git repository: which commit they are of, and what is taken of it. Not where
@@ -199,8 +220,7 @@ pub(crate) fn content(entries: &impl Serialize) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use archway_graph::{Network, NodeId};
-    use archway_oci::Platform;
+    use archway_graph::{ExtraHost, Network, NodeId, ResourceLimit, RunSettings, SecretVariable, Security};
     use archway_remote::GitUrl;
 
     use super::*;
@@ -216,13 +236,17 @@ mod tests {
             network: Network::Host,
             no_cache: false,
             files: Vec::new(),
+            mounts: Vec::new(),
+            secret_env: Vec::new(),
+            security: Security::Sandbox,
+            settings: RunSettings::default(),
         }
     }
 
     #[test]
     fn a_run_is_keyed_by_what_it_reads_not_by_its_place_in_the_graph() {
         let moved = RunOp { base: NodeId(7), no_cache: true, ..run_op() };
-        assert_eq!(run(scratch(Ownership::Keep), &run_op()), run(scratch(Ownership::Keep), &moved));
+        assert_eq!(run(scratch(Ownership::Keep), &run_op(), &[]), run(scratch(Ownership::Keep), &moved, &[]));
     }
 
     #[test]
@@ -237,14 +261,29 @@ mod tests {
             RunOp { cwd: "/tmp".into(), ..run_op() },
             RunOp { user: "app".into(), ..run_op() },
             RunOp { network: Network::None, ..run_op() },
+            RunOp { security: Security::Insecure, ..run_op() },
+            RunOp { settings: settings(|all| all.shm_size = Some(1)), ..run_op() },
+            RunOp { settings: settings(|all| all.hostname = Some("box".into())), ..run_op() },
+            RunOp { settings: settings(|all| all.hosts.push(host("db", "192.0.2.1"))), ..run_op() },
+            RunOp {
+                settings: settings(|all| {
+                    let limit = ResourceLimit { resource: "core".into(), soft: None, hard: None };
+                    all.limits.push(limit);
+                }),
+                ..run_op()
+            },
+            RunOp {
+                secret_env: vec![SecretVariable { name: "A".into(), id: "a".into(), required: false }],
+                ..run_op()
+            },
         ];
         let keys: std::collections::HashSet<Key> =
-            variants.iter().map(|op| run(scratch(Ownership::Keep), op)).collect();
+            variants.iter().map(|op| run(scratch(Ownership::Keep), op, &[])).collect();
         assert_eq!(keys.len(), variants.len());
         assert_ne!(scratch(Ownership::Keep), scratch(Ownership::Squash));
         assert_ne!(
-            run(scratch(Ownership::Keep), &run_op()),
-            run(image(&[], Ownership::Keep, Layout::Unix), &run_op())
+            run(scratch(Ownership::Keep), &run_op(), &[]),
+            run(image(&[], Ownership::Keep, Layout::Unix), &run_op(), &[])
         );
     }
 
@@ -277,10 +316,29 @@ mod tests {
         assert_eq!(keys.len(), options.len() + 1);
     }
 
+    fn settings(change: impl FnOnce(&mut RunSettings)) -> RunSettings {
+        let mut settings = RunSettings::default();
+        change(&mut settings);
+        settings
+    }
+
+    fn host(name: &str, address: &str) -> ExtraHost {
+        ExtraHost { name: name.to_owned(), address: address.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_address_of_a_host_is_not_in_the_key() {
+        let with = |address: &str| {
+            let settings = settings(|all| all.hosts.push(host("db", address)));
+            run(scratch(Ownership::Keep), &RunOp { settings, ..run_op() }, &[])
+        };
+        assert_eq!(with("192.0.2.1"), with("192.0.2.2"));
+    }
+
     #[test]
     fn keys_never_change_by_accident() {
         // A change here empties every user's cache: raise the domain's version knowingly.
         assert_eq!(scratch(Ownership::Keep).to_string()[..16], *"22be0cfb250d0108");
-        assert_eq!(run(scratch(Ownership::Keep), &run_op()).to_string()[..16], *"d42cff1a518d8836");
+        assert_eq!(run(scratch(Ownership::Keep), &run_op(), &[]).to_string()[..16], *"d02ef5989adae5d8");
     }
 }

@@ -12,6 +12,7 @@
 //! | `cancel` | when a shared step stops |
 //! | `step` | looks a node up in the cache, or executes it |
 //! | `image`, `run`, `copy`, `directory`, `fetch` | the operations |
+//! | `mount`, `ssh` | what a RUN mounts |
 //! | `stack` | how the layers of a base image lie on one another |
 //! | [`key`] | content keys |
 //! | [`tree`], [`view`] | paths inside a root file system |
@@ -41,11 +42,15 @@ mod fetch;
 mod image;
 pub mod key;
 mod layers;
+mod lent;
 mod log;
+mod mount;
 pub mod rootfs;
 mod run;
+mod ssh;
 mod stack;
 mod step;
+mod stubs;
 pub mod tree;
 pub mod user;
 pub mod view;
@@ -54,7 +59,9 @@ pub use copy::placement::PlacementError;
 pub use error::{Failure, StepError};
 pub use fetch::Fetched;
 pub use image::BaseImage;
+pub use lent::Lent;
 pub use rootfs::RootFs;
+pub use ssh::SshAgent;
 
 /// What the engine works with. Cheap to clone.
 #[derive(Clone)]
@@ -90,6 +97,8 @@ pub struct Job {
     pub graph: Arc<Graph>,
     /// The directories that nodes copy from.
     pub contexts: BTreeMap<ContextName, Arc<archway_source::Snapshot>>,
+    /// Secrets and ssh agents for RUN steps.
+    pub lent: Lent,
     /// Secrets and agent for repositories and downloads.
     pub credentials: Credentials,
     /// The manifests of the base images, by the digest their graph nodes name.

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use archway_graph::{Network, RunOp};
+use archway_graph::{ExtraHost, Network, ResourceLimit, RunOp, Security};
 use archway_report::{Event, Stream};
 use archway_sandbox::{
-    Exit, Interpreter, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio, User as SandboxUser,
-    emulation::Activation,
+    Exit, HostEntry, Interpreter, Limit, Resource, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio,
+    User as SandboxUser, emulation::Activation,
 };
 use archway_store::{Lock, PendingSnapshot};
 use jiff::Timestamp;
@@ -19,15 +19,16 @@ use crate::{
     StepError, image,
     key::{self, Key},
     log::LogTail,
+    mount::{Identity, Mounted},
     step::{Delta, Step, StepFailure},
-    step_id,
+    step_id, stubs,
     user::User,
 };
 
 /// Size of one read from a process' output, and so of one log event.
 const LOG_CHUNK: usize = 16 << 10;
-/// Name that processes see for the machine.
-const HOSTNAME: &str = "archway";
+/// Name that processes see for the machine: BuildKit's, as it can end up in files.
+const HOSTNAME: &str = "buildkitsandbox";
 
 /// A RUN whose result is known, or everything that it takes to run it.
 enum Prepared<'a> {
@@ -39,18 +40,24 @@ enum Prepared<'a> {
 struct Process<'a> {
     spec: Spec,
     pending: PendingSnapshot,
+    _mounted: Mounted,
     _slot: SemaphorePermit<'a>,
     _lock: Lock,
 }
 
 impl Step<'_> {
     pub(crate) async fn run(&self, op: &RunOp) -> Result<Delta, StepFailure> {
-        let key = key::run(self.input(op.base).rootfs.identity, op);
-        let process = match self.until_cancelled(self.prepare(op, key)).await? {
+        let identities = self.until_cancelled(async { Ok(self.identities(op).await?) }).await?;
+        let key = key::run(self.input(op.base).rootfs.identity, op, &identities);
+        let process = match self.until_cancelled(self.prepare(op, key, &identities)).await? {
             Prepared::Known(delta) => return Ok(delta),
             Prepared::Process(process) => *process,
         };
         self.process(&process.spec).await?;
+        if stubs::are_possible(process.pending.delta(), &op.mounts) {
+            let base = self.input(op.base).rootfs.view(&self.build.engine.store).await?;
+            stubs::remove(process.pending.delta(), &base, &op.mounts).map_err(StepError::io("/"))?;
+        }
 
         let delta = Delta::made(key::execution(key, nonce()));
         self.build.engine.store.snapshots().commit(process.pending, &delta.key)?;
@@ -58,7 +65,12 @@ impl Step<'_> {
         Ok(delta)
     }
 
-    async fn prepare(&self, op: &RunOp, key: Key) -> Result<Prepared<'_>, StepFailure> {
+    async fn prepare(
+        &self,
+        op: &RunOp,
+        key: Key,
+        identities: &[Identity<'_>],
+    ) -> Result<Prepared<'_>, StepFailure> {
         let base = &self.input(op.base).rootfs;
         let reuse = !op.no_cache;
         if reuse && let Some(delta) = self.cached(key)? {
@@ -71,6 +83,7 @@ impl Step<'_> {
             return Ok(Prepared::Known(delta));
         }
         let lowers = base.materialize(store).await?;
+        let mounted = self.mount(op, identities).await?;
         let slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
         self.begin();
         let user = match op.user.as_str() {
@@ -78,6 +91,9 @@ impl Step<'_> {
             user => base.process_user(store, user).await?,
         };
         let pending = store.snapshots().begin()?;
+        let mut env = environment(&op.env, &self.build.job.graph.proxy_env, &user);
+        self.add_secrets(&mut env, &op.secret_env)?;
+        let settings = &op.settings;
         let spec = Spec {
             rootfs: SandboxRootfs {
                 lowers: lowers.iter().rev().cloned().collect(),
@@ -85,23 +101,31 @@ impl Step<'_> {
                 work: Some(pending.work().to_owned()),
             },
             argv: op.argv.clone(),
-            env: environment(&op.env, &self.build.job.graph.proxy_env, &user),
+            env,
             cwd: op.cwd.clone(),
             user: SandboxUser { uid: user.uid, gid: user.gid, additional_gids: user.groups },
-            hostname: HOSTNAME.into(),
+            hostname: settings.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
             network: match op.network {
                 Network::Host => archway_sandbox::Network::Host,
                 Network::None => archway_sandbox::Network::None,
             },
+            security: match op.security {
+                Security::Sandbox => archway_sandbox::Security::Sandboxed,
+                Security::Insecure => archway_sandbox::Security::Insecure,
+            },
+            shm_size: settings.shm_size,
+            limits: settings.limits.iter().filter_map(limit).collect(),
+            extra_hosts: settings.hosts.iter().map(host).collect(),
+            mounts: mounted.mounts.clone(),
             files: op
                 .files
                 .iter()
                 .map(|file| ScriptFile { path: file.name.clone(), content: file.content.clone() })
                 .collect(),
             interpreter: self.interpreter(op)?,
-            ..Spec::default()
         };
-        Ok(Prepared::Process(Box::new(Process { spec, pending, _slot: slot, _lock: lock })))
+        let process = Process { spec, pending, _mounted: mounted, _slot: slot, _lock: lock };
+        Ok(Prepared::Process(Box::new(process)))
     }
 
     /// The emulator for the step's platform; `None` where this machine runs it natively.
@@ -192,6 +216,16 @@ fn take_text(bytes: &mut Vec<u8>) -> String {
     let text = String::from_utf8_lossy(bytes).into_owned();
     *bytes = rest;
     text
+}
+
+fn host(host: &ExtraHost) -> HostEntry {
+    HostEntry { name: host.name.clone(), address: host.address }
+}
+
+/// The command line takes no resource that does not exist.
+fn limit(limit: &ResourceLimit) -> Option<Limit> {
+    let resource = Resource::parse(&limit.resource)?;
+    Some(Limit { resource, soft: limit.soft, hard: limit.hard })
 }
 
 /// The step's environment, this machine's proxy settings where the step has none of its own, and the

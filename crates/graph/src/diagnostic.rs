@@ -53,6 +53,9 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::ForeignDrive { .. } => "not a path on drive C:",
         P::BadTrigger { .. } => "this image's trigger",
         P::TooLarge { .. } => "beyond the limit",
+        P::BadMount(problem) => problem.label(),
+        P::NotAllowed { .. } => "not allowed",
+        P::NoDevices => "no such device here",
         P::NotYetSupported { .. } => "not supported yet",
         P::BadEpoch { .. } => "not a number",
         P::StrategyNotMet { .. } => "decides the strategy",
@@ -97,7 +100,7 @@ fn hint(problem: &LowerProblem) -> Option<String> {
             "give seconds, such as --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)".to_owned()
         }
         P::VariableInFrom { .. } => {
-            "define a stage with `FROM $NAME AS stage`, and copy from that stage".to_owned()
+            "define a stage with `FROM $NAME AS stage`, and name that stage".to_owned()
         }
         P::RemoteSource { .. } => "use ADD for URLs and git repositories".to_owned(),
         P::BadGitUrl(error) => return error.hint(),
@@ -126,6 +129,15 @@ fn hint(problem: &LowerProblem) -> Option<String> {
         }
         P::StrategyNotMet { platform, .. } => {
             format!("leave --strategy out for {platform}, or change the step that decides")
+        }
+        P::BadMount(problem) => problem.hint(),
+        P::NotAllowed { entitlement } => {
+            format!("allow it with --allow {entitlement}, if you trust this Dockerfile")
+        }
+        P::NoDevices => {
+            "leave --device out; with --security=insecure and --allow security.insecure a step sees /dev/fuse, \
+             /dev/kvm and loop devices"
+                .to_owned()
         }
         P::BadExpansion(_) | P::NotYetSupported { .. } => return None,
     };

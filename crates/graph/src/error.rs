@@ -9,6 +9,8 @@ use archway_remote::{ChecksumError, GitUrlError};
 use archway_report::Strategy;
 use thiserror::Error;
 
+use crate::mount::MountProblem;
+
 /// A Dockerfile, though well formed, makes no graph.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{problem}")]
@@ -68,7 +70,7 @@ pub enum LowerProblem {
         name: String,
     },
     /// `COPY --from=` names the stage it stands in.
-    #[error("stage `{name}` cannot copy from itself")]
+    #[error("stage `{name}` cannot take files from itself")]
     OwnStage {
         /// As written.
         name: String,
@@ -102,8 +104,8 @@ pub enum LowerProblem {
     /// A word could not be expanded.
     #[error(transparent)]
     BadExpansion(ExpandProblem),
-    /// `COPY --from=$STAGE`.
-    #[error("`--from={value}` holds a variable, and --from is not expanded")]
+    /// `COPY --from=$STAGE`, `RUN --mount=from=$STAGE`.
+    #[error("`from={value}` holds a variable, and is not expanded")]
     VariableInFrom {
         /// As written.
         value: String,
@@ -215,6 +217,18 @@ pub enum LowerProblem {
         /// The bound.
         limit: usize,
     },
+    /// A `--mount` makes no sense.
+    #[error(transparent)]
+    BadMount(MountProblem),
+    /// Something that the user has to allow.
+    #[error("the build is not allowed to do this: it lacks the entitlement `{entitlement}`")]
+    NotAllowed {
+        /// As `--allow` names it.
+        entitlement: &'static str,
+    },
+    /// `RUN --device=`
+    #[error("steps cannot have devices: the Container Device Interface (CDI) is not supported")]
+    NoDevices,
     /// Part of the language, but not of this version.
     #[error("{what} is not supported yet")]
     NotYetSupported {

@@ -1,6 +1,6 @@
 //! What lowering starts from, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use archway_dockerfile::ast::{Dockerfile, Span, Stage};
 use archway_oci::{Digest, ImageConfig, Platform, Reference};
@@ -11,6 +11,7 @@ use crate::{
     build_args::BuildArgs,
     contexts::NamedContexts,
     op::{Graph, Network},
+    run_settings::{Entitlement, RunSettings},
 };
 
 /// Base images that were resolved already, by name as it stands in [`BaseRequest::name`] and by
@@ -41,6 +42,10 @@ pub struct Inputs<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Network of RUN steps that do not choose one.
     pub network: Network,
+    /// What else the request says about RUN steps.
+    pub run_settings: &'a RunSettings,
+    /// `--allow`: what the build may do besides.
+    pub allowed: &'a BTreeSet<Entitlement>,
     /// `--strategy`: platforms that must be built in just this way.
     pub strategies: &'a BTreeMap<Platform, Strategy>,
     /// What is known of base images so far; start with an empty map.

@@ -8,6 +8,7 @@
 //! | [`op`] | the graph: the contract with whoever executes it |
 //! | [`contexts`] | names that mean something else |
 //! | [`inputs`] | what decides what the graph looks like, and how lowering answers |
+//! | [`mount`], [`run_settings`] | what a RUN mounts, and what a request says about all of them |
 //! | `selection` | which stages a platform needs, on which images |
 //! | `stage`, `instruction` | what each instruction does to a root file system and a config |
 //! | [`file_mode`] | what `--chmod` does to a mode |
@@ -30,11 +31,14 @@ mod history;
 pub mod inputs;
 mod instruction;
 mod lower;
+pub mod mount;
 mod nearest;
 mod nodes;
 pub mod op;
 mod path;
+pub mod run_settings;
 mod selection;
+pub mod size;
 mod stage;
 mod strategy;
 mod support;
@@ -47,7 +51,9 @@ pub use explain::{Plan, explain};
 pub use file_mode::FileMode;
 pub use inputs::{BaseRequest, Bases, Inputs, Lowering, NoCache, ResolvedBase};
 pub use lower::lower;
+pub use mount::{Access, CacheMount, Mount, MountProblem, MountSource, NodePath, SecretVariable, Sharing};
 pub use op::{
     ContextName, CopyOp, CopySource, Graph, ImageOp, InlineFile, Label, MkdirOp, Network, Node, NodeId, Op,
     Output, RunOp, Warning,
 };
+pub use run_settings::{Entitlement, ExtraHost, ResourceLimit, RunSettings, Security};

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use archway_dockerfile::ast::Span;
 
+use crate::mount::Mount;
 use crate::op::{CopySource, InlineFile, Label, Node, NodeId, Op};
 
 /// Hash-consing: an operation that is there already, on inputs that are there already, is that node.
@@ -62,7 +63,10 @@ fn weight(op: &Op) -> usize {
     let files = |files: &[InlineFile]| files.iter().map(|file| file.content.len()).sum::<usize>();
     match op {
         Op::Scratch | Op::Image(_) | Op::Mkdir(_) | Op::Git(_) | Op::Http(_) => 0,
-        Op::Run(run) => texts(&run.argv) + texts(&run.env) + files(&run.files),
+        Op::Run(run) => {
+            let mounts = run.mounts.iter().map(|mount| mount.target.len() + size_of::<Mount>());
+            texts(&run.argv) + texts(&run.env) + files(&run.files) + mounts.sum::<usize>()
+        }
         Op::Copy(copy) => copy
             .sources
             .iter()

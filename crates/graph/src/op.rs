@@ -6,7 +6,11 @@ use archway_remote::{GitSource, HttpSource};
 use archway_report::Strategy;
 use serde::Serialize;
 
-use crate::file_mode::FileMode;
+use crate::{
+    file_mode::FileMode,
+    mount::{Mount, SecretVariable},
+    run_settings::{RunSettings, Security},
+};
 
 /// Index of a node in [`Graph::nodes`]. A node's inputs have smaller ids than the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -115,17 +119,22 @@ impl Op {
     /// Every node this one needs, base first, each once.
     pub fn inputs(&self) -> Vec<NodeId> {
         let mut inputs: Vec<NodeId> = self.base().into_iter().collect();
-        if let Self::Copy(copy) = self {
-            for group in &copy.sources {
-                match group {
-                    CopySource::Node { node, .. } | CopySource::Download { node, .. } => {
-                        if !inputs.contains(node) {
-                            inputs.push(*node);
-                        }
+        let mut add = |node: NodeId| {
+            if !inputs.contains(&node) {
+                inputs.push(node);
+            }
+        };
+        match self {
+            Self::Copy(copy) => {
+                for group in &copy.sources {
+                    match group {
+                        CopySource::Node { node, .. } | CopySource::Download { node, .. } => add(*node),
+                        CopySource::Context { .. } | CopySource::Inline { .. } => {}
                     }
-                    CopySource::Context { .. } | CopySource::Inline { .. } => {}
                 }
             }
+            Self::Run(run) => run.mounts.iter().filter_map(|mount| mount.source.input()).for_each(add),
+            _ => {}
         }
         inputs
     }
@@ -172,6 +181,14 @@ pub struct RunOp {
     /// Executable scripts (mode 0755, owner root) to show read-only inside the root file system
     /// (`#!` here-documents).
     pub files: Vec<InlineFile>,
+    /// What it mounts, parents before what is in them, each target once.
+    pub mounts: Vec<Mount>,
+    /// Secrets that become environment variables, over those of [`RunOp::env`].
+    pub secret_env: Vec<SecretVariable>,
+    /// What it may do.
+    pub security: Security,
+    /// What the request says about every RUN.
+    pub settings: RunSettings,
 }
 
 /// What network a process sees.

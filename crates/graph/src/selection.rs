@@ -9,7 +9,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use archway_dockerfile::ast::{Dockerfile, Instruction, Kind, Span, Stage, Word};
+use archway_dockerfile::{
+    ast::{Dockerfile, Instruction, Kind, Span, Stage, Word},
+    mount::MountKey,
+};
 use archway_oci::{Platform, Reference};
 
 use crate::{
@@ -80,6 +83,8 @@ pub(crate) struct Step<'a> {
     pub(crate) author: Author,
     /// What `--from=` means.
     pub(crate) from: Option<Origin>,
+    /// What `from=` of each `--mount` means; `None` for one without.
+    pub(crate) mounts: Vec<Option<Origin>>,
 }
 
 /// Who wrote an instruction.
@@ -94,6 +99,11 @@ pub(crate) enum Author {
 }
 
 impl Step<'_> {
+    /// Every root file system it reads besides its own.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.from.iter().chain(self.mounts.iter().flatten())
+    }
+
     pub(crate) fn is_trigger(&self) -> bool {
         self.author != Author::Stage
     }
@@ -191,7 +201,7 @@ pub(crate) fn select<'a>(
             used: &used,
         };
         let selected = selector.stage(images)?;
-        let froms = selected.steps.iter().filter_map(|step| step.from.as_ref());
+        let froms = selected.steps.iter().flat_map(Step::origins);
         for origin in froms.chain([&selected.base]) {
             if let Origin::Stage(used) = origin {
                 wanted[*used] = true;
@@ -331,20 +341,30 @@ impl<'a> Selector<'a, '_> {
         images: &mut Images<'a>,
     ) -> Result<Step<'a>, LowerError> {
         support::check(&instruction)?;
-        let from = match &instruction.kind {
-            Kind::Copy(copy) => copy.from.as_ref().map(|word| self.copied_from(word)).transpose()?,
-            _ => None,
+        let mut origin = |word: &Word| {
+            let origin = self.copied_from(word)?;
+            if let Origin::Image(image) = &origin {
+                let stage_span = self.dockerfile.stages[self.index].span;
+                let span = if author == Author::BaseImage { stage_span } else { word.span };
+                images.find(image, span, self.hint(&image.name));
+            }
+            Ok::<_, LowerError>(origin)
         };
-        if let (Some(Origin::Image(image)), Kind::Copy(copy)) = (&from, &instruction.kind) {
-            let word_span = copy.from.as_ref().map_or(instruction.span, |word| word.span);
-            let stage_span = self.dockerfile.stages[self.index].span;
-            let span = if author == Author::BaseImage { stage_span } else { word_span };
-            images.find(image, span, self.hint(&image.name));
+        let (mut from, mut mounts) = (None, Vec::new());
+        match &instruction.kind {
+            Kind::Copy(copy) => from = copy.from.as_ref().map(origin).transpose()?,
+            Kind::Run(run) => {
+                for mount in &run.mounts {
+                    let word = mount.value(MountKey::From).filter(|word| !word.value.is_empty());
+                    mounts.push(word.map(&mut origin).transpose()?);
+                }
+            }
+            _ => {}
         }
-        Ok(Step { instruction, author, from })
+        Ok(Step { instruction, author, from, mounts })
     }
 
-    /// `--from=`: the number or name of an earlier stage, else an image for the requested platform.
+    /// `--from=` of COPY and `from=` of a mount: the number or name of an earlier stage, else an image for the requested platform.
     /// Not for the platform of this stage: a `$BUILDPLATFORM` stage copies what is for the target.
     fn copied_from(&self, word: &Word) -> Result<Origin, LowerError> {
         let name = word.value.as_str();

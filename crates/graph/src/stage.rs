@@ -232,6 +232,16 @@ impl<'a> StageBuilder<'a> {
         self.steps.add(op, step.span(), name)
     }
 
+    /// Adds a node that is not the root file system of this stage, but something an instruction needs.
+    pub(crate) fn aside(&mut self, op: Op, span: Span, name: String) -> NodeId {
+        self.steps.add(op, Some(span), name)
+    }
+
+    /// The empty root file system.
+    pub(crate) fn scratch(&mut self) -> NodeId {
+        self.steps.scratch()
+    }
+
     /// What a COPY reads. Files of a directory are read where they are.
     pub(crate) fn source(&mut self, step: &Step<'_>, span: Span) -> Source {
         match &step.from {

@@ -200,6 +200,7 @@ fn job(
     Job {
         graph: prepared.graph.clone(),
         contexts: prepared.contexts.clone(),
+        lent: request.lent.clone(),
         credentials: request.credentials.clone(),
         bases: prepared.bases.by_manifest.clone(),
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),

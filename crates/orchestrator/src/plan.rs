@@ -64,6 +64,8 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             contexts: request.named_contexts.names(),
             labels: &request.labels,
             network: request.network,
+            run_settings: &request.run_settings,
+            allowed: &request.allowed,
             strategies: &request.strategies,
             bases: &bases.by_name,
         };

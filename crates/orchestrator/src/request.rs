@@ -1,8 +1,13 @@
 //! What a caller asks for: the inputs of one build, already parsed and checked, free of I/O.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
-use archway_graph::{BuildArgs, Network, NoCache};
+use archway_engine::Lent;
+use archway_graph::{BuildArgs, Entitlement, Network, NoCache, RunSettings};
 use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_remote::Credentials;
 use archway_report::Strategy;
@@ -40,6 +45,12 @@ pub struct BuildRequest {
     pub network: Network,
     /// `--strategy`: how platforms must be built; a build that would do otherwise is refused.
     pub strategies: BTreeMap<Platform, Strategy>,
+    /// `--add-host`, `--shm-size`, `--ulimit`.
+    pub run_settings: RunSettings,
+    /// `--allow`
+    pub allowed: BTreeSet<Entitlement>,
+    /// `--secret` and `--ssh`, for RUN steps.
+    pub lent: Lent,
     /// Secrets for git repositories and downloads.
     pub credentials: Credentials,
     /// Steps that run at the same time; `None`: the number of processors.
@@ -158,6 +169,9 @@ pub(crate) mod fixtures {
             pull: false,
             network: Network::Host,
             strategies: BTreeMap::new(),
+            run_settings: RunSettings::default(),
+            allowed: BTreeSet::new(),
+            lent: Lent::default(),
             credentials: Credentials::default(),
             jobs: None,
             timeout: None,

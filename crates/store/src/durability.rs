@@ -10,6 +10,7 @@ use std::{collections::HashSet, fs, path::Path};
 use rusqlite::{OptionalExtension, Transaction};
 
 use crate::{
+    cache_mount,
     error::{At, Result},
     garbage::Trash,
     index::Index,
@@ -97,6 +98,7 @@ fn remove_unsynced(
         .prepare("SELECT object FROM durable")
         .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
         .map_err(|error| index.failed(error))?;
+    cache_mount::remove_unsynced(root, trash)?;
     for object in objects(root)? {
         if !durable.contains(&object) {
             trash.take(&root.path().join(&object))?;
@@ -154,6 +156,33 @@ mod tests {
         let index = Index::open(&root).unwrap();
         recover_for(&root, &index, "another boot").unwrap();
         assert_eq!(objects(&root).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn after_a_power_loss_cache_mounts_are_trusted_if_they_were_synced_after_their_last_use() {
+        use crate::{StoreError, cache_mount::Sharing};
+
+        let directory = tempfile::tempdir().unwrap();
+        let use_mount = |store: &Store, name: &str| {
+            let key = crate::MountKey::from(blake3::hash(name.as_bytes()));
+            let record = crate::CacheMountRecord { id: name.to_owned(), platform: None };
+            let mounts = store.cache_mounts();
+            mounts.acquire::<StoreError>(&key, &record, Sharing::Shared, |_| Ok(())).unwrap().unwrap()
+        };
+        let ids = |store: &Store| -> Vec<String> {
+            store.cache_mounts().list().unwrap().into_iter().map(|mount| mount.record.id).collect()
+        };
+        let store = Store::open(directory.path()).unwrap();
+        drop((use_mount(&store, "kept"), use_mount(&store, "written later")));
+        let used = use_mount(&store, "used during the sync");
+        store.sync().unwrap();
+        drop((used, use_mount(&store, "written later")));
+        drop(store);
+
+        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(ids(&store).len(), 3);
+        recover_for(&store.inner.root, &store.inner.index, "another boot").unwrap();
+        assert_eq!(ids(&store), ["kept"]);
     }
 
     #[test]

@@ -91,6 +91,11 @@ key! {
     SnapshotKey
 }
 
+key! {
+    /// Names a cache mount: its id, its platform and what it held at first.
+    MountKey
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@
 //! | [`blob`] | files named after their digest |
 //! | [`snapshot`] | directories that hold the delta of one layer |
 //! | [`cache`] | cache key to result |
+//! | [`cache_mount`] | directories that outlive builds |
 //! | [`layer`] | snapshot to layer blob, layer blob to diffID, diffID to snapshot |
 //! | [`image`] | image names |
 //! | [`file_hash`] | hashes of files that have not changed since they were read |
@@ -20,6 +21,7 @@
 
 pub mod blob;
 pub mod cache;
+pub mod cache_mount;
 mod durability;
 pub mod error;
 pub mod file_hash;
@@ -45,11 +47,12 @@ use std::{
 
 pub use blob::{BlobWriter, Blobs, PrehashedWriter};
 pub use cache::{Cache, CacheRecord};
+pub use cache_mount::{CacheMount, CacheMountLease, CacheMountRecord, CacheMounts};
 pub use error::{Result, StoreError};
 pub use file_hash::{FileHashStore, FileHashes, StatKey};
 pub use garbage::{Collected, KeepPolicy};
 pub use image::{ImageRecord, Images};
-pub use key::{CacheKey, InvalidKey, SnapshotKey};
+pub use key::{CacheKey, InvalidKey, MountKey, SnapshotKey};
 pub use layer::{LayerRecord, Layers};
 pub use lock::Lock;
 pub use repository::Repository;
@@ -117,6 +120,11 @@ impl Store {
         Cache::new(self)
     }
 
+    /// Directories that outlive builds.
+    pub fn cache_mounts(&self) -> CacheMounts<'_> {
+        CacheMounts::new(self)
+    }
+
     /// What is known about layers.
     pub fn layers(&self) -> Layers<'_> {
         Layers::new(self)
@@ -148,11 +156,17 @@ impl Store {
     ///
     /// Meant for the end of a build; see `docs/formats/store.md` for what happens without it.
     pub fn sync(&self) -> Result<()> {
-        if self.inner.unsynced.swap(false, Ordering::SeqCst)
-            && let Err(error) = durability::sync(&self.inner.root, &self.inner.index)
-        {
-            self.inner.unsynced.store(true, Ordering::SeqCst);
-            return Err(error);
+        if !self.inner.unsynced.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let written = cache_mount::Written::find(self);
+        let synced = durability::sync(&self.inner.root, &self.inner.index);
+        match written.and_then(|written| synced.map(|()| written)) {
+            Ok(written) => written.are_synced(),
+            Err(error) => {
+                self.inner.unsynced.store(true, Ordering::SeqCst);
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ enum Mode {
     Exclusive,
     TryExclusive,
     Shared,
+    TryShared,
 }
 
 impl Lock {
@@ -35,6 +36,16 @@ impl Lock {
 
     pub(crate) fn try_exclusive(path: PathBuf) -> Result<Option<Self>> {
         Self::acquire(path, Mode::TryExclusive)
+    }
+
+    /// Takes the lock if it is free and its file is there.
+    pub(crate) fn try_exclusive_existing(path: PathBuf) -> Result<Option<Self>> {
+        Self::acquire_existing(path, Mode::TryExclusive)
+    }
+
+    /// Takes the lock, together with others who do, if nobody has it exclusively and its file is there.
+    pub(crate) fn try_shared_existing(path: PathBuf) -> Result<Option<Self>> {
+        Self::acquire_existing(path, Mode::TryShared)
     }
 
     /// Removes the lock's file while holding it; whoever waits for it starts anew.
@@ -55,6 +66,18 @@ impl Lock {
         }
     }
 
+    fn acquire_existing(path: PathBuf, mode: Mode) -> Result<Option<Self>> {
+        let file = match File::options().append(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.at(&path)?,
+        };
+        if !flock(&file, mode).at(&path)? {
+            return Ok(None);
+        }
+        let lock = Self { file, path };
+        Ok(if lock.is_current()? { Some(lock) } else { None })
+    }
+
     /// Whether the file we hold is still the one others will open.
     fn is_current(&self) -> Result<bool> {
         let held = self.file.metadata().at(&self.path)?;
@@ -72,11 +95,17 @@ fn flock(file: &File, mode: Mode) -> io::Result<bool> {
         let result = match mode {
             Mode::Exclusive => file.lock(),
             Mode::Shared => file.lock_shared(),
-            Mode::TryExclusive => match file.try_lock() {
-                Ok(()) => Ok(()),
-                Err(TryLockError::WouldBlock) => return Ok(false),
-                Err(TryLockError::Error(error)) => Err(error),
-            },
+            Mode::TryExclusive | Mode::TryShared => {
+                let tried = match mode {
+                    Mode::TryShared => file.try_lock_shared(),
+                    _ => file.try_lock(),
+                };
+                match tried {
+                    Ok(()) => Ok(()),
+                    Err(TryLockError::WouldBlock) => return Ok(false),
+                    Err(TryLockError::Error(error)) => Err(error),
+                }
+            }
         };
         match result {
             Ok(()) => return Ok(true),

@@ -57,6 +57,11 @@ impl Root {
         self.path.join("snapshots")
     }
 
+    /// Does not exist before the first cache mount.
+    pub(crate) fn cache_mounts(&self) -> PathBuf {
+        self.path.join("cache-mounts")
+    }
+
     pub(crate) fn file_hashes(&self) -> PathBuf {
         self.path.join("file-hashes")
     }

@@ -34,6 +34,8 @@ pub struct Usage {
     pub index: Tally,
     /// Tables of file hashes.
     pub file_hashes: Tally,
+    /// Cache mounts.
+    pub cache_mounts: Tally,
     /// Unfinished objects of running and dead processes, and what is being removed.
     pub temporary: Tally,
 }
@@ -55,6 +57,7 @@ pub(crate) fn measure(store: &Store) -> Result<Usage> {
         snapshots: tally(&root.snapshots())?,
         index,
         file_hashes: tally(&root.file_hashes())?,
+        cache_mounts: tally(&root.cache_mounts())?,
         temporary: Tally { count: sessions.count + trash.count, bytes: sessions.bytes + trash.bytes },
     })
 }

@@ -13,7 +13,6 @@ use archway_orchestrator::{
     request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec},
     source::{ContextSpec, DockerfileSpec},
 };
-use archway_remote::Credentials;
 use archway_report::Strategy;
 use clap::{Args, ValueEnum};
 
@@ -21,7 +20,9 @@ use super::{
     annotation, build_arg, build_context,
     call::CallArgs,
     check::{Checking, Input},
-    output, value,
+    output,
+    run_step::{self, RunStepArgs},
+    value,
 };
 use crate::error::CliError;
 
@@ -69,6 +70,9 @@ pub(crate) struct SourceArgs {
     /// Network of RUN steps
     #[arg(long, value_name = "MODE", default_value = "default")]
     network: NetworkMode,
+
+    #[command(flatten)]
+    run_step: RunStepArgs,
 
     /// Require a strategy, for all platforms or for one
     #[arg(long, value_name = "[PLATFORM=]STRATEGY")]
@@ -303,6 +307,7 @@ impl SourceArgs {
             [] => vec![Platform::host()],
             given => platforms(given)?,
         };
+        let lent = self.run_step.lent()?;
         Ok(BuildRequest {
             context: self.context()?,
             dockerfile: DockerfileSpec::parse(self.file.as_deref()),
@@ -321,7 +326,10 @@ impl SourceArgs {
                 NetworkMode::Default | NetworkMode::Host => Network::Host,
                 NetworkMode::None => Network::None,
             },
-            credentials: Credentials::default(),
+            run_settings: self.run_step.settings()?,
+            allowed: self.run_step.allowed()?,
+            credentials: run_step::credentials(&lent),
+            lent,
             jobs: None,
             timeout: None,
             on_failure: OnFailure::default(),

@@ -10,6 +10,7 @@ mod call;
 mod check;
 mod image;
 mod output;
+mod run_step;
 mod value;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};

@@ -195,7 +195,7 @@ impl Keys {
 }
 
 /// The fields of a CSV record; a field in double quotes may hold commas.
-fn fields(text: &str) -> Vec<String> {
+pub(super) fn fields(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     for character in text.chars() {

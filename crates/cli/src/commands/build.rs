@@ -214,6 +214,11 @@ fn step_hint(error: &StepError) -> Option<String> {
         StepError::Pull { source, .. } => source.hint(),
         StepError::Git(_) | StepError::Download(_) => error::fetch_hint(error),
         StepError::Store(error) => error::store_hint(error),
+        StepError::SecretMissing { id } => {
+            Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"))
+        }
+        StepError::SecretNotText { .. } => Some("mount it as a file: leave env= out".to_owned()),
+        StepError::SshMissing { id } => Some(format!("give it with --ssh {id}, if an ssh agent is running")),
         error if error::is_disk_full(error) => Some(error::FULL_DISK.into()),
         _ => None,
     }

@@ -99,7 +99,12 @@ refused! {
     unknown_target: "FROM BASE AS build\n", ["--target", "buld"];
     unknown_user: "FROM BASE\nUSER nosuch\nRUN true\n", [];
     empty_base_name: "ARG X\nFROM ${X}\n", [];
-    not_yet_mounts: "FROM BASE\nRUN --mount=type=cache,target=/c true\n", [];
+    unknown_mount_option: "FROM BASE\nRUN --mount=type=cache,tagret=/c true\n", [];
+    mount_option_of_another_type: "FROM BASE\nRUN --mount=type=cache,target=/c,size=1g true\n", [];
+    missing_mount_source: "FROM BASE\nRUN --mount=from=BASE,source=/nothing,target=/c true\n", [];
+    missing_secret: "FROM BASE\nRUN --mount=type=secret,id=key,required true\n", [];
+    insecure_step: "FROM BASE\nRUN --security=insecure true\n", [];
+    device: "FROM BASE\nRUN --device=vendor.com/gpu true\n", [];
     unreachable_url: "FROM BASE\nADD http://localhost:1/x /\n", [];
     wrong_git_url: "FROM BASE\nADD https://example.com/x.git?brnch=main /\n", [];
     impossible_strategy: "FROM BASE\nRUN true\n", ["--strategy", "native", "--platform", "linux/s390x"];

@@ -21,6 +21,7 @@ mod interrupt;
 mod language;
 mod layers_shared;
 mod login;
+mod mounts;
 mod named_contexts;
 mod outputs;
 mod readback;

@@ -7,6 +7,7 @@
 
 use std::{os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
 
+use archway_dockerfile::glob::literal;
 use archway_graph::{ContextName, CopyOp, CopySource, NodeId, Op};
 use archway_layer::extract::{self, ExtractOptions, Ownership};
 use archway_report::Event;
@@ -89,6 +90,24 @@ impl Step<'_> {
         }
     }
 
+    /// The content of what is at `path` in another node's root file system.
+    pub(crate) async fn content_at(&self, node: NodeId, path: &str) -> Result<Key, StepError> {
+        let paths = vec![literal(path)];
+        let source = CopySource::Node { node, paths: paths.clone() };
+        let op = CopyOp {
+            base: node,
+            sources: Vec::new(),
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            unpack: false,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+        };
+        self.content_of(&op, node, &paths, &source).await
+    }
+
     /// The content of a group that is in another node's root file system.
     async fn content_of(
         &self,
@@ -156,7 +175,7 @@ impl Step<'_> {
     }
 
     /// How a message names the root file system of a node.
-    fn describe(&self, node: NodeId) -> String {
+    pub(crate) fn describe(&self, node: NodeId) -> String {
         let node = self.build.job.graph.node(node);
         match (&node.op, &node.label) {
             (Op::Image(image), _) => format!("image {}", image.name),

@@ -1,7 +1,7 @@
 //! An engine with a store of its own, and base images made entry by entry.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -10,9 +10,10 @@ use std::{
 };
 
 use archway_dockerfile::ignore::IgnorePatterns;
-use archway_engine::{BaseImage, Built, Engine, Failure, Job, LayerSettings, PlatformRun, view::View};
+use archway_engine::{BaseImage, Built, Engine, Failure, Job, LayerSettings, Lent, PlatformRun, view::View};
 use archway_graph::{
-    ContextName, Inputs, Lowering, NamedContexts, Network, NoCache, ResolvedBase, inputs::Bases, lower,
+    ContextName, Inputs, Lowering, NamedContexts, Network, NoCache, ResolvedBase, RunSettings, inputs::Bases,
+    lower,
 };
 use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{
@@ -34,6 +35,8 @@ pub(crate) fn is_root() -> bool {
 
 pub(crate) struct Workshop {
     pub(crate) engine: Engine,
+    /// What steps may mount.
+    pub(crate) lent: Lent,
     directory: TempDir,
     bases: Bases,
     images: BTreeMap<Digest, Arc<BaseImage>>,
@@ -54,6 +57,7 @@ impl Workshop {
         };
         Self {
             engine,
+            lent: Lent::default(),
             directory,
             bases: Bases::new(),
             images: BTreeMap::new(),
@@ -141,6 +145,8 @@ impl Workshop {
             no_cache: &NoCache::default(),
             labels: &BTreeMap::new(),
             network: Network::None,
+            run_settings: &RunSettings::default(),
+            allowed: &BTreeSet::new(),
             strategies: &BTreeMap::new(),
             bases: &self.bases,
         });
@@ -149,6 +155,7 @@ impl Workshop {
         self.engine.start(Job {
             graph: Arc::new(graph),
             contexts: BTreeMap::from([(ContextName::Main, Arc::new(context))]),
+            lent: self.lent.clone(),
             credentials: Credentials::default(),
             bases: self.images.clone(),
             jobs: 4,

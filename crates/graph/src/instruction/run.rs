@@ -2,10 +2,12 @@
 
 use archway_dockerfile::ast::{Heredoc, Run, Script, Word};
 
+use super::mount::{self, Lowered};
 use crate::{
     error::{LowerError, LowerProblem},
     op::{InlineFile, Network, Op, RunOp},
     path,
+    run_settings::{Entitlement, RunSettings, Security},
     selection::Step,
     stage::{Layer, StageBuilder},
     support,
@@ -14,6 +16,9 @@ use crate::{
 /// Where the script of a `#!` here-document is shown.
 const SCRIPTS: &str = "/dev/pipes";
 
+/// The build argument that names the machine, as in BuildKit.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
 /// Runs the command with all variables of the stage.
 pub(crate) fn run(builder: &mut StageBuilder<'_>, step: &Step<'_>, run: &Run) -> Result<(), LowerError> {
     let (argv, files) = command(builder, run)?;
@@ -21,18 +26,24 @@ pub(crate) fn run(builder: &mut StageBuilder<'_>, step: &Step<'_>, run: &Run) ->
         Some(mode) => network(mode, builder.inputs.network)?,
         None => builder.inputs.network,
     };
+    let security = security(builder, run)?;
+    let Lowered { mounts, secret_env, ssh_socket } = mount::lower(builder, step, run)?;
     let created_by = created_by(builder, &argv);
     let state = &builder.state;
     let op = RunOp {
         base: state.node,
         platform: state.platform.clone(),
         argv,
-        env: state.variables.assignments(),
+        env: environment(builder, ssh_socket),
         cwd: state.workdir.clone(),
         user: state.image.config.user.clone(),
         network,
         no_cache: builder.no_cache,
         files,
+        mounts,
+        secret_env,
+        security,
+        settings: settings(builder),
     };
     builder.advance(step, Op::Run(op), &name(&step.instruction.line, run));
     builder.state.record(created_by, Layer::Made);
@@ -69,6 +80,36 @@ fn network(word: &Word, default: Network) -> Result<Network, LowerError> {
         "host" => Ok(Network::Host),
         other => Err(support::not_yet(format!("RUN --network={other}"), word.span)),
     }
+}
+
+/// The variables of the stage, and where the ssh agent listens.
+fn environment(builder: &StageBuilder<'_>, ssh_socket: Option<String>) -> Vec<String> {
+    const SOCKET: &str = "SSH_AUTH_SOCK";
+    let variables = &builder.state.variables;
+    let mut env = variables.assignments();
+    if let Some(path) = ssh_socket.filter(|_| variables.value(SOCKET).is_none()) {
+        env.push(format!("{SOCKET}={path}"));
+    }
+    env
+}
+
+fn security(builder: &StageBuilder<'_>, run: &Run) -> Result<Security, LowerError> {
+    match &run.security {
+        Some(word) if word.value == "insecure" => {
+            let entitlement = Entitlement::SecurityInsecure;
+            if builder.inputs.allowed.contains(&entitlement) {
+                return Ok(Security::Insecure);
+            }
+            let problem = LowerProblem::NotAllowed { entitlement: "security.insecure" };
+            Err(LowerError { problem, span: word.span })
+        }
+        _ => Ok(Security::Sandbox),
+    }
+}
+
+fn settings(builder: &StageBuilder<'_>) -> RunSettings {
+    let hostname = builder.inputs.build_args.get(HOSTNAME).filter(|name| !name.is_empty());
+    RunSettings { hostname: hostname.map(str::to_owned), ..builder.inputs.run_settings.clone() }
 }
 
 /// `RUN |2 A=1 B=2 /bin/sh -c make # buildkit`: the arguments in scope, with the values they have

@@ -124,20 +124,20 @@ fn the_search_path_has_a_default_but_not_on_windows() {
 #[test]
 fn proxies_reach_processes_and_nothing_else() {
     let graph = Build::new("FROM base\nRUN fetch\n")
-        .arg("HTTP_PROXY", "http://user:secret@proxy")
+        .arg("HTTP_PROXY", "http://user:hunter2@proxy")
         .arg("no_proxy", "localhost")
         .graph();
     assert_eq!(
         graph.proxy_env,
         [
-            "HTTP_PROXY=http://user:secret@proxy",
-            "http_proxy=http://user:secret@proxy",
+            "HTTP_PROXY=http://user:hunter2@proxy",
+            "http_proxy=http://user:hunter2@proxy",
             "NO_PROXY=localhost",
             "no_proxy=localhost"
         ]
     );
     assert!(graph.warnings.is_empty());
-    assert!(!serde_json::to_string(&graph).unwrap().contains("secret"));
+    assert!(!serde_json::to_string(&graph).unwrap().contains("hunter2"));
 }
 
 #[test]

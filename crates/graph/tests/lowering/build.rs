@@ -1,11 +1,11 @@
 //! A build to lower: a Dockerfile, its options, and base images made up on request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use archway_dockerfile::ast::Dockerfile;
 use archway_graph::{
-    BaseRequest, Bases, BuildArgs, Graph, Inputs, LowerError, Lowering, NamedContext, NamedContexts, Network,
-    NoCache, ResolvedBase, lower,
+    BaseRequest, Bases, BuildArgs, Entitlement, Graph, Inputs, LowerError, Lowering, NamedContext,
+    NamedContexts, Network, NoCache, ResolvedBase, RunSettings, lower,
 };
 use archway_oci::{Digest, History, ImageConfig, Platform};
 use archway_report::Strategy;
@@ -37,6 +37,8 @@ pub(crate) struct Build {
     strategies: BTreeMap<Platform, Strategy>,
     network: Network,
     no_cache: NoCache,
+    settings: RunSettings,
+    allowed: BTreeSet<Entitlement>,
     edits: BTreeMap<String, Edit>,
     contexts: NamedContexts,
 }
@@ -55,6 +57,8 @@ impl Build {
             strategies: BTreeMap::new(),
             network: Network::Host,
             no_cache: NoCache::default(),
+            settings: RunSettings::default(),
+            allowed: BTreeSet::new(),
             edits: BTreeMap::new(),
             contexts: NamedContexts::default(),
         }
@@ -106,6 +110,16 @@ impl Build {
         self
     }
 
+    pub(crate) fn settings(mut self, settings: RunSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    pub(crate) fn allow(mut self, entitlement: Entitlement) -> Self {
+        self.allowed.insert(entitlement);
+        self
+    }
+
     /// Changes the made-up config of the base image `name`.
     pub(crate) fn image(mut self, name: &str, edit: impl Fn(&mut ImageConfig) + 'static) -> Self {
         self.edits.insert(name.into(), Box::new(edit));
@@ -129,6 +143,8 @@ impl Build {
             no_cache: &self.no_cache,
             labels: &self.labels,
             network: self.network,
+            run_settings: &self.settings,
+            allowed: &self.allowed,
             strategies: &self.strategies,
             bases,
         })

@@ -8,6 +8,7 @@ mod copy;
 mod dump;
 mod errors;
 mod history;
+mod mounts;
 mod onbuild;
 mod plan;
 mod properties;

@@ -71,8 +71,7 @@ fn images_and_stages_that_triggers_name_are_found() {
 
 #[test]
 fn errors_in_triggers_point_at_from() {
-    let table =
-        ["FROM x", "RUN --mount=type=cache,target=/x make", "NOPE", "COPY --chmod=8 a /", "EXPOSE http"];
+    let table = ["FROM x", "RUN --device=x make", "NOPE", "COPY --chmod=8 a /", "EXPOSE http"];
     for trigger in table {
         let build = with_triggers(Build::new("FROM scratch AS x\nFROM base\nRUN true\n"), &[trigger]);
         let error = build.error();
