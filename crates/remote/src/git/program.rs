@@ -1,7 +1,7 @@
 //! Running the git program, cut off from this machine's configuration and from its user.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -100,12 +100,7 @@ impl Git {
             git.hidden.push(header);
             git.has_credentials = true;
         }
-        let ssh = format!(
-            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new \
-             -o 'UserKnownHostsFile=\"{}\" ~/.ssh/known_hosts'",
-            known_hosts.display()
-        );
-        git.environ("GIT_SSH_COMMAND", ssh);
+        git.environ("GIT_SSH_COMMAND", ssh_command(known_hosts, std::env::var_os("HOME").as_deref()));
         for (name, value) in [
             ("LC_ALL", "C"),
             ("HOME", "/dev/null"),
@@ -234,6 +229,20 @@ impl Git {
     }
 }
 
+/// How git connects by SSH: without the user's configuration and without questions. Hosts are known by the
+/// user's file, and new ones from then on by `known_hosts`.
+fn ssh_command(known_hosts: &Path, home: Option<&OsStr>) -> OsString {
+    // In a user namespace, `~` would be root's.
+    let own = home.map(|home| Path::new(home).join(".ssh/known_hosts"));
+    let files: Vec<String> = std::iter::once(known_hosts)
+        .chain(own.as_deref())
+        .map(|file| format!("\"{}\"", file.display()))
+        .collect();
+    let option = format!("UserKnownHostsFile={}", files.join(" ")).replace('\'', "'\\''");
+    let base = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new";
+    format!("{base} -o '{option}'").into()
+}
+
 /// Where a token is sent: to the repository, and at GitHub to all of them, so that submodules work.
 fn token_scope(remote: &str) -> &str {
     let github = ["https://github.com/", "https://www.github.com/"];
@@ -274,5 +283,27 @@ impl Drop for Group {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, Signal::KILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_known_by_the_users_file_and_by_ours() {
+        let command = ssh_command(Path::new("/store/it's/known"), Some("/home/me".as_ref()));
+        let expected = r#"-o 'UserKnownHostsFile="/store/it'\''s/known" "/home/me/.ssh/known_hosts"'"#;
+        assert!(command.to_string_lossy().ends_with(expected), "{command:?}");
+    }
+
+    #[test]
+    fn a_token_is_for_its_repository_and_at_github_for_all() {
+        assert_eq!(token_scope("https://github.com/a/b.git"), "https://github.com/");
+        assert_eq!(token_scope("https://example.com/a/b.git"), "https://example.com/a/b.git");
+        assert_eq!(
+            token_scope("https://github.com.evil.example/a.git"),
+            "https://github.com.evil.example/a.git"
+        );
     }
 }

@@ -8,7 +8,7 @@ use archway_remote::{
     Credentials, GitSource, GitUrl,
     git::{GitClient, GitError, Workplace},
 };
-use archway_testkit::{GitServer, git::Repository, tools};
+use archway_testkit::{GitServer, WebServer, git::Repository, tools, web::Response};
 use tempfile::TempDir;
 
 /// What commits of the test repositories are dated.
@@ -45,7 +45,10 @@ impl Bench {
 
     /// Checks out into a directory of its own, from the one kept repository.
     async fn fetch(&self, rest: &str) -> Result<PathBuf, GitError> {
-        let source = self.source(rest);
+        self.fetch_from(self.source(rest)).await
+    }
+
+    async fn fetch_from(&self, source: GitSource) -> Result<PathBuf, GitError> {
         let client = self.client();
         let revision = client.resolve(&source).await?;
         let scratch = tempfile::tempdir_in(self.directory.path()).unwrap();
@@ -293,6 +296,32 @@ async fn what_is_not_there_is_told_with_what_is() {
     let client = bench.client().with_program("/nowhere/git");
     let error = client.resolve(&bench.source("")).await.unwrap_err();
     assert!(matches!(error, GitError::NoProgram { .. }), "{error}");
+}
+
+/// The old way: files of the repository, served as they are.
+#[tokio::test]
+async fn a_server_of_plain_files_is_enough() {
+    let Some(bench) = bench() else { return };
+    let repository = bench.repository();
+    repository.write("file", "one");
+    let first = repository.commit("one").unwrap();
+    repository.write("file", "two");
+    repository.commit("two").unwrap();
+    repository.git(&["update-server-info"]).unwrap();
+    let root = repository.path().to_owned();
+    let web = WebServer::start(move |request| {
+        let path = request.path.split('?').next().unwrap_or_default();
+        match fs::read(root.join(path.trim_start_matches("/app.git/"))) {
+            Ok(bytes) => Response::new(200, bytes),
+            Err(_) => Response::new(404, ""),
+        }
+    })
+    .unwrap();
+    for (rest, content) in [("#main", "two"), (&*format!("#{first}"), "one")] {
+        let url = format!("{}{rest}", web.url("/app.git"));
+        let files = bench.fetch_from(GitUrl::parse(&url).unwrap().unwrap().into()).await;
+        assert_eq!(read(&files.unwrap(), "file"), content, "{rest}");
+    }
 }
 
 #[tokio::test]
