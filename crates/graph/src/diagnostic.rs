@@ -43,7 +43,7 @@ fn label(problem: &LowerProblem) -> &'static str {
         P::BadCommit { .. } => "not a commit",
         P::ChecksumWithoutUrl => "of what?",
         P::ContradictsUrl { .. } => "this URL",
-        P::LinkedOwner { .. } => "cannot be looked up",
+        P::OwnerWithoutAccounts { .. } => "cannot be looked up",
         P::BadPattern { .. } => "not a pattern",
         P::NoParents { .. } => "the whole, and no path in it",
         P::BadMode { .. } => "not a file mode",
@@ -110,7 +110,12 @@ fn hint(problem: &LowerProblem) -> Option<String> {
         P::BadCommit { .. } => "want the hexadecimal digits of a commit, or the first of them".to_owned(),
         P::ChecksumWithoutUrl => "write an ADD of its own for each source that has a checksum".to_owned(),
         P::ContradictsUrl { .. } => "say it in one place".to_owned(),
-        P::LinkedOwner { .. } => "give numbers, such as --chown=1000:1000, or leave --link out".to_owned(),
+        P::OwnerWithoutAccounts { linked: true, .. } => {
+            "give numbers, such as --chown=1000:1000, or leave --link out".to_owned()
+        }
+        P::OwnerWithoutAccounts { linked: false, .. } => {
+            "give numbers, such as 1000:1000, or copy an /etc/passwd before".to_owned()
+        }
         P::NoParents { .. } => {
             "leave --parents out to copy everything, or name what is in it, as in `./*`".to_owned()
         }

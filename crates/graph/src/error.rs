@@ -141,11 +141,13 @@ pub enum LowerProblem {
         /// What the URL says.
         url: String,
     },
-    /// `--chown=app` with `--link`.
-    #[error("`{value}` is a name, and a copy with --link cannot look it up: it does not see the base image")]
-    LinkedOwner {
+    /// `--chown=app`, or `WORKDIR` after `USER app`, where nothing says who that is.
+    #[error("`{value}` is a name, and {}", no_accounts(*.linked))]
+    OwnerWithoutAccounts {
         /// Expanded.
         value: String,
+        /// Because of `--link`; else because the file system is empty.
+        linked: bool,
     },
     /// A pattern of `--exclude` or of a `--parents` source.
     #[error("`{pattern}` cannot be matched: {problem}")]
@@ -253,6 +255,14 @@ pub enum LowerProblem {
         /// Why it is so.
         reason: String,
     },
+}
+
+fn no_accounts(linked: bool) -> &'static str {
+    if linked {
+        "a copy with --link cannot look it up: it does not see the base image"
+    } else {
+        "an empty file system has no accounts to look it up in"
+    }
 }
 
 /// What is wrong with a word of `EXPOSE`.

@@ -30,6 +30,11 @@ impl Nodes {
         (id, true)
     }
 
+    /// The operation of a node.
+    pub(crate) fn op(&self, id: NodeId) -> &Op {
+        &self.nodes[id.0 as usize].op
+    }
+
     /// Counts `bytes` of text that belong to the graph, and returns what they all come to.
     pub(crate) fn spend(&mut self, bytes: usize) -> usize {
         self.bytes += bytes;

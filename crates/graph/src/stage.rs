@@ -232,6 +232,18 @@ impl<'a> StageBuilder<'a> {
         self.steps.add(op, step.span(), name)
     }
 
+    /// Refuses a `user[:group]` with a name in it if no file system has accounts: the stage's is empty, or
+    /// is not looked at because of `--link`.
+    pub(crate) fn check_owner(&self, value: &str, linked: bool, span: Span) -> Result<(), LowerError> {
+        let is_known = |id: &str| id.is_empty() || id == "root" || id.parse::<u32>().is_ok();
+        let nowhere = linked || *self.steps.nodes.op(self.state.node) == Op::Scratch;
+        if nowhere && !value.splitn(2, ':').all(is_known) {
+            let problem = LowerProblem::OwnerWithoutAccounts { value: value.to_owned(), linked };
+            return Err(LowerError { problem, span });
+        }
+        Ok(())
+    }
+
     /// Adds a node that is not the root file system of this stage, but something an instruction needs.
     pub(crate) fn aside(&mut self, op: Op, span: Span, name: String) -> NodeId {
         self.steps.add(op, Some(span), name)

@@ -137,6 +137,10 @@ impl Writer {
             let kept =
                 path == "/" || placement.existing.contains_key(&path) || placement.created.contains(&path);
             if kept && entry.kind == EntryKind::Directory {
+                // As BuildKit leaves it: of all that is copied into one directory, the last directory's.
+                if let Some(time) = self.directory_times.get_mut(&path).filter(|_| entry.path.is_empty()) {
+                    *time = entry.mtime;
+                }
                 continue;
             }
             if entry.implied && (placement.implied.contains_key(&path) || self.is_made(&path, entry)?) {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use archway_engine::StepError;
 use archway_oci::Platform;
-use archway_testkit::image::LayerBuilder;
+use archway_testkit::{image::LayerBuilder, process};
 use rustix::fs::FileType;
 
 use crate::workshop::{Workshop, attributes, is_root, read, write};
@@ -198,4 +198,24 @@ async fn names_of_one_file_of_the_context_stay_so() {
     let inode = |path: &str| view.stat(path).unwrap().unwrap().st_ino;
     assert_eq!(inode("/d/a.txt"), inode("/d/same"));
     assert_ne!(inode("/d/a.txt"), inode("/d/soft"));
+}
+
+#[tokio::test]
+async fn a_destination_has_the_time_of_the_directory_that_went_into_it_last() {
+    if !is_root() {
+        return;
+    }
+    let workshop = with_base();
+    let touch = |path: &str, date: &str| {
+        let path = workshop.context().join(path);
+        process::output(std::process::Command::new("touch").args(["-d", date]).arg(path)).unwrap();
+    };
+    touch("src/a.txt", "2009-09-09 UTC");
+    touch("src/etc/deep", "2002-02-02 UTC");
+    touch("src/etc", "2001-01-01 UTC");
+    let dockerfile = "FROM base\nCOPY src/a.txt src/etc/deep src/etc /new/\nCOPY src/etc /srv\n";
+    let view = workshop.view(&workshop.build(dockerfile).await.unwrap()).await;
+    let day = |path: &str| view.stat(path).unwrap().unwrap().st_mtime / 86_400;
+    assert_eq!((day("/new"), day("/srv"), day("/new/deep")), (11_323, 11_323, 11_720));
+    assert_eq!(day("/new/a.txt"), 14_496);
 }

@@ -34,11 +34,15 @@ pub(crate) fn copy(
     let chmod = mode(copy.chmod.as_ref(), &written.chmod)?;
     // BuildKit copies onto the base if a mode is given, and people compare.
     let link = copy.link && chmod.is_none();
+    if let Some(word) = &copy.chown {
+        builder.check_owner(&written.chown, link, word.span)?;
+    }
     let op = CopyOp {
         base: builder.state.node,
         sources: sources(builder, step, copy, &written, &from)?,
         destination: path::destination(&builder.state.workdir, &destination),
-        chown: owner(copy.chown.as_ref(), &written.chown, link)?,
+        // Empty after expansion is as if it were not there.
+        chown: Some(written.chown.clone()).filter(|owner| !owner.is_empty()),
         chmod,
         unpack: keyword == "ADD" && copy.unpack.unwrap_or(true) && !copy.sources.is_empty(),
         link,
@@ -187,19 +191,6 @@ fn inline_files(builder: &StageBuilder<'_>, copy: &Copy) -> Result<Vec<InlineFil
         Ok(InlineFile { name, content: builder.expander().heredoc(heredoc)? })
     });
     files.collect()
-}
-
-/// `--chown=`; empty after expansion is as if it were not there. With `--link` there is no file system
-/// to look names up in.
-fn owner(word: Option<&Word>, value: &str, link: bool) -> Result<Option<String>, LowerError> {
-    let is_number = |id: &str| id.is_empty() || id == "root" || id.parse::<u32>().is_ok();
-    match word {
-        Some(word) if link && !value.splitn(2, ':').all(is_number) => Err(LowerError {
-            problem: LowerProblem::LinkedOwner { value: value.to_owned() },
-            span: word.span,
-        }),
-        _ => Ok(Some(value.to_owned()).filter(|value| !value.is_empty())),
-    }
 }
 
 /// `--chmod=`; empty after expansion is as if it were not there.

@@ -25,6 +25,7 @@ pub(crate) fn workdir(
         // Accounts of Windows have no numbers; who owns the directory there is in its security descriptor.
         let is_windows = builder.state.platform.os == "windows";
         let user = if is_windows { String::new() } else { builder.state.image.config.user.clone() };
+        builder.check_owner(&user, false, word.span)?;
         let op = Op::Mkdir(MkdirOp { base, path: directory, user });
         builder.advance(step, op, &step.instruction.line);
         layer = Layer::Made;

@@ -20,8 +20,8 @@ fn instructions_set_their_fields() {
         ENV A=1 B='x y'
         ENV A=2
         LABEL one=1 two=\"2 3\"
-        USER app
         WORKDIR /srv
+        USER app
         EXPOSE 443 80/tcp 53/udp 8000-8001
         VOLUME /b /a
         VOLUME [\"/a\", \"/c d\"]

@@ -27,17 +27,16 @@ fn paths_are_clean_and_seen_from_workdir() {
         ("COPY a/../b /", r#"0 copy ["b"] to /"#),
         (r#"COPY ["a b", "c d/"]"#, r#"0 copy ["a b"] to /c d/"#),
         ("ADD a.tar.gz /", r#"0 add ["a.tar.gz"] to /"#),
-        ("COPY --chown=app:app a /", r#"0 copy ["a"] to / by app:app"#),
+        ("COPY --chown=7:root a /", r#"0 copy ["a"] to / by 7:root"#),
         ("COPY --chmod=0644 a /", r#"0 copy ["a"] to / mode 644"#),
         ("COPY --chmod=4755 --chown=1:2 a /", r#"0 copy ["a"] to / by 1:2 mode 4755"#),
         ("COPY --chown=$NOBODY --chmod=$NOTHING a /", r#"0 copy ["a"] to /"#),
         ("COPY --chmod=u=rwX,go= a /", r#"0 copy ["a"] to / mode u=rwX,go="#),
-        ("COPY --chown=a:b:c a /", r#"0 copy ["a"] to / by a:b:c"#),
         ("COPY a b /c", r#"0 copy ["a", "b"] to /c"#),
         ("COPY --link a /", r#"0 copy ["a"] to / linked"#),
         ("COPY --link=false a /", r#"0 copy ["a"] to /"#),
         ("COPY --link --chown=1:root a /", r#"0 copy ["a"] to / by 1:root linked"#),
-        ("COPY --link --chmod=755 --chown=app a /", r#"0 copy ["a"] to / by app mode 755"#),
+        ("COPY --link --chmod=755 --chown=7 a /", r#"0 copy ["a"] to / by 7 mode 755"#),
         ("ADD --link a.tar /", r#"0 add ["a.tar"] to / linked"#),
         ("ADD --unpack=false a.tar /", r#"0 copy ["a.tar"] to /"#),
         ("ADD --unpack=true a.tar /", r#"0 add ["a.tar"] to /"#),
@@ -60,8 +59,8 @@ fn paths_are_clean_and_seen_from_workdir() {
 
 #[test]
 fn every_word_is_expanded() {
-    let text = "FROM scratch\nARG S=src D=/dst/ U=app M=600\nCOPY --chown=$U --chmod=$M $S/* ${D}\n";
-    assert_eq!(last(text), r#"0 copy ["src/*"] to /dst/ by app mode 600"#);
+    let text = "FROM scratch\nARG S=src D=/dst/ U=7 M=600\nCOPY --chown=$U --chmod=$M $S/* ${D}\n";
+    assert_eq!(last(text), r#"0 copy ["src/*"] to /dst/ by 7 mode 600"#);
 }
 
 #[test]
@@ -107,12 +106,11 @@ fn files_come_from_stages_and_images() {
 #[test]
 fn a_workdir_is_made_unless_it_is_the_root() {
     assert_graph(
-        &Build::new("FROM scratch\nUSER app\nWORKDIR a\nWORKDIR ../..\nWORKDIR $NOTHING\nWORKDIR /b\n")
-            .graph(),
+        &Build::new("FROM scratch\nUSER 7\nWORKDIR a\nWORKDIR ../..\nWORKDIR $NOTHING\nWORKDIR /b\n").graph(),
         r#"
         0: scratch | 0
-        1: 0 mkdir /a as "app" | 0
-        2: 1 mkdir /b as "app" | 0
+        1: 0 mkdir /a as "7" | 0
+        2: 1 mkdir /b as "7" | 0
         linux/amd64 = 2 [1 2]
         "#,
     );

@@ -38,6 +38,8 @@ fn errors_name_the_place_and_the_way_out() {
         ("FROM x\nCOPY --chmod=77777 a /c\n", "77777", "`77777` is no file mode", "7777"),
         ("FROM x\nCOPY --chmod=u+y a /c\n", "u+y", "`u+y` is no file mode", "u=rwX,go=rX"),
         ("FROM x\nCOPY --link --chown=app a /c\n", "app", "`app` is a name", "--chown=1000:1000"),
+        ("FROM scratch\nCOPY --chown=app a /c\n", "app", "an empty file system has no accounts", "1000:1000"),
+        ("FROM scratch\nUSER app\nWORKDIR /c\n", "/c", "an empty file system has no accounts", "1000:1000"),
         ("FROM x\nCOPY --exclude=[a b /c\n", "[a", "malformed pattern '[a'", "stand for the characters"),
         (
             "FROM x\nCOPY --parents . /c\n",

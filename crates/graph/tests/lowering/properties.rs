@@ -17,7 +17,7 @@ fn instruction() -> impl Strategy<Value = &'static str> {
         "COPY --from=0 a /b",
         "COPY --from=busybox a /c",
         "WORKDIR sub",
-        "USER app",
+        "USER 7",
         "ONBUILD RUN later",
         "CMD x",
     ])
