@@ -79,7 +79,7 @@ fn tokens(pattern: &str) -> Result<Vec<Token>, Malformed> {
         tokens.push(match c {
             '*' => Token::Star,
             '?' => Token::One,
-            '[' => Token::Class(read_class(&mut chars)?),
+            '[' => Token::Class(read_class(&mut chars, Ok)?),
             '\\' => Token::Char(chars.next().ok_or(Malformed::Syntax)?),
             other => Token::Char(other),
         });

@@ -31,6 +31,10 @@ pub(crate) struct Class {
 }
 
 impl Class {
+    pub(crate) fn new(negated: bool, ranges: &[(char, char)]) -> Self {
+        Self { negated, ranges: ranges.to_vec() }
+    }
+
     fn contains(&self, c: char) -> bool {
         self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != self.negated
     }
@@ -45,27 +49,34 @@ pub(crate) enum Malformed {
     TooLong,
 }
 
-/// Reads the body of a class, behind its `[`, up to and including the `]`.
-pub(crate) fn read_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Class, Malformed> {
+/// Reads the body of a class, behind its `[`, up to and including the `]`. `escaped` says what a character
+/// behind a backslash means.
+pub(crate) fn read_class(
+    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    escaped: fn(char) -> Result<char, Malformed>,
+) -> Result<Class, Malformed> {
     let negated = chars.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
     loop {
         if !ranges.is_empty() && chars.next_if_eq(&']').is_some() {
             return Ok(Class { negated, ranges });
         }
-        let low = read_class_char(chars)?;
+        let low = read_class_char(chars, escaped)?;
         let high = match chars.next_if_eq(&'-') {
-            Some(_) => read_class_char(chars)?,
+            Some(_) => read_class_char(chars, escaped)?,
             None => low,
         };
         ranges.push((low, high));
     }
 }
 
-fn read_class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<char, Malformed> {
+fn read_class_char(
+    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    escaped: fn(char) -> Result<char, Malformed>,
+) -> Result<char, Malformed> {
     match chars.next() {
         None | Some('-' | ']') => Err(Malformed::Syntax),
-        Some('\\') => chars.next().ok_or(Malformed::Syntax),
+        Some('\\') => escaped(chars.next().ok_or(Malformed::Syntax)?),
         Some(c) => Ok(c),
     }
 }

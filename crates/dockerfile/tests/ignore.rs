@@ -38,6 +38,14 @@ const TABLE: &[(&str, &str, bool)] = &[
     ("docs\n! ./ docs / ", "docs", true),
     ("docs\n/!docs", "docs", false),
     ("docs\n!x/../docs", "docs", false),
+    // A letter behind a backslash is not the letter, as in Docker's regular expressions.
+    ("\\a.txt", "a.txt", false),
+    ("dir\\file", "dirfile", false),
+    ("\\d*", "1a", true),
+    ("\\d*", "a1", false),
+    ("\\D\\w\\s\\S", "aA b", true),
+    ("\\#a\\*\\_", "#a*_", true),
+    ("[\\-\\]]", "-", true),
     // `**`
     ("**", "a", true),
     ("**", "a/b", true),

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::wildcard::{Malformed, Matcher, Token, read_class};
+use crate::wildcard::{Class, Malformed, Matcher, Token, read_class};
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,12 +82,41 @@ fn tokens(pattern: &str) -> Result<Vec<Token>, Malformed> {
             '*' if chars.next_if_eq(&'*').is_some() => double_star(&mut chars, tokens.is_empty()),
             '*' => Token::Star,
             '?' => Token::One,
-            '[' => Token::Class(read_class(&mut chars)?),
-            '\\' => Token::Char(chars.next().ok_or(Malformed::Syntax)?),
+            '[' => Token::Class(read_class(&mut chars, escaped_char)?),
+            '\\' => escaped(chars.next().ok_or(Malformed::Syntax)?)?,
             other => Token::Char(other),
         });
     }
     Ok(tokens)
+}
+
+/// What a character behind a backslash means. Docker's matcher makes regular expressions of patterns, and
+/// leaves escapes as they are: those of letters are not the letters. What would be more than one character,
+/// or none, is refused, as nobody can mean it in a path.
+fn escaped(c: char) -> Result<Token, Malformed> {
+    const DIGITS: [(char, char); 1] = [('0', '9')];
+    const WORD: [(char, char); 4] = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+    const BLANK: [(char, char); 3] = [('\t', '\n'), ('\x0c', '\r'), (' ', ' ')];
+    let ranges: &[(char, char)] = match c.to_ascii_lowercase() {
+        'd' => &DIGITS,
+        'w' => &WORD,
+        's' => &BLANK,
+        _ => return escaped_char(c).map(Token::Char),
+    };
+    Ok(Token::Class(Class::new(c.is_ascii_uppercase(), ranges)))
+}
+
+fn escaped_char(c: char) -> Result<char, Malformed> {
+    match c {
+        'a' => Ok('\x07'),
+        'f' => Ok('\x0c'),
+        'n' => Ok('\n'),
+        'r' => Ok('\r'),
+        't' => Ok('\t'),
+        'v' => Ok('\x0b'),
+        _ if c.is_ascii() && !c.is_ascii_alphanumeric() => Ok(c),
+        _ => Err(Malformed::Syntax),
+    }
 }
 
 /// What `**` stands for, with the slash behind it. At the end, anything. Before plain text at the
