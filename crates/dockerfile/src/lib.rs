@@ -32,6 +32,7 @@ pub mod keyword;
 mod line;
 pub mod mount;
 mod parser;
+pub mod secret_name;
 mod shell_words;
 pub mod source_text;
 mod suggestion;

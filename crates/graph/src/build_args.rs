@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use archway_dockerfile::{diagnostic::Diagnostic, secret_name::names_a_secret};
 use archway_oci::Platform;
+
+/// Stands for a secret.
+const MASK: &str = "***";
+/// In bytes. Shorter values are in too many words, and no secrets.
+const SHORTEST_SECRET: usize = 4;
 
 /// Build arguments with their values. A value for one platform wins over the one for all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,6 +54,26 @@ impl BuildArgs {
     /// Every name, whatever it is for.
     pub fn names(&self) -> BTreeSet<&str> {
         self.all().map(|(name, _)| name).collect()
+    }
+
+    /// A text without the values of arguments whose names say that they are secrets.
+    pub fn mask(&self, text: &str) -> String {
+        let secrets =
+            self.all().filter(|(name, value)| names_a_secret(name) && value.len() >= SHORTEST_SECRET);
+        let mut values: Vec<&str> = secrets.map(|(_, value)| value).collect();
+        // One may be a part of another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, MASK))
+    }
+
+    /// An error or a warning without them.
+    pub fn mask_diagnostic(&self, diagnostic: Diagnostic) -> Diagnostic {
+        Diagnostic {
+            message: self.mask(&diagnostic.message),
+            label: self.mask(&diagnostic.label),
+            hint: diagnostic.hint.map(|hint| self.mask(&hint)),
+            span: diagnostic.span,
+        }
     }
 
     /// Every value under its name, whatever it is for.
@@ -96,5 +122,15 @@ mod tests {
         }
         assert_eq!(arguments.get("C"), None);
         assert_eq!(arguments.names().into_iter().collect::<Vec<_>>(), ["A", "B", "C"]);
+    }
+    #[test]
+    fn secrets_are_masked_by_their_names() {
+        let mut arguments: BuildArgs =
+            [("TOKEN", "s3cr3t"), ("API_KEY", "s3cr3t-long"), ("KEY", "abc"), ("NAME", "visible")]
+                .into_iter()
+                .collect();
+        arguments.set_for(archway_oci::Platform::parse("linux/arm64").unwrap(), "TOKEN", "other");
+        let text = "s3cr3t-long, s3cr3t, other, abc, visible";
+        assert_eq!(arguments.mask(text), "***, ***, ***, abc, visible");
     }
 }

@@ -51,6 +51,10 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowering, LowerError> {
     for warning in arguments::unused(inputs, triggers(&selections)) {
         warn(&mut warnings, warning);
     }
+    for warning in &mut warnings {
+        warning.message = inputs.build_args.mask(&warning.message);
+        warning.hint = warning.hint.take().map(|hint| inputs.build_args.mask(&hint));
+    }
     for (output, state) in built.iter().enumerate() {
         nodes.serve(output, state.node);
     }

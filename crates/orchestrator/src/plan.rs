@@ -69,7 +69,9 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             strategies: &request.strategies,
             bases: &bases.by_name,
         };
-        match lower(&inputs).map_err(|error| refused(error.diagnostic()))? {
+        match lower(&inputs)
+            .map_err(|error| refused(request.build_args.mask_diagnostic(error.diagnostic())))?
+        {
             Lowering::Ready(graph) => break graph,
             Lowering::Needs(requests) => bases.add(context, &text, requests, request.pull).await?,
         }

@@ -1,6 +1,9 @@
 //! Secrets in variables.
 
-use archway_dockerfile::ast::{ArgDeclaration, Word};
+use archway_dockerfile::{
+    ast::{ArgDeclaration, Word},
+    secret_name::names_a_secret,
+};
 
 use crate::{
     finding::Finding,
@@ -24,10 +27,6 @@ pub(super) static SECRETS_USED_IN_ARG_OR_ENV: Rule = Rule {
     ),
 };
 
-const SECRET: [&str; 10] =
-    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
-const HARMLESS: [&str; 3] = ["public", "file", "version"];
-
 pub(super) fn check_arguments(step: &Step<'_>, declarations: &[ArgDeclaration], findings: &mut Findings<'_>) {
     for declaration in declarations {
         check("ARG", step, &declaration.name, findings);
@@ -48,33 +47,4 @@ fn check(keyword: &str, step: &Step<'_>, name: &Word, findings: &mut Findings<'_
         format!("{keyword} `{}` looks like a secret, which the image would show to everyone", name.value);
     let finding = Finding::new(&SECRETS_USED_IN_ARG_OR_ENV, message, name.span);
     findings.add(&step.site, finding.hint("use RUN --mount=type=secret,id=… in the steps that need it"));
-}
-
-fn names_a_secret(name: &str) -> bool {
-    let has =
-        |words: &[&str]| name.split('_').any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)));
-    has(&SECRET) && !has(&HARMLESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::names_a_secret;
-
-    #[test]
-    fn a_part_of_the_name_decides() {
-        for (name, expected) in [
-            ("TOKEN", true),
-            ("github_Token", true),
-            ("API_KEY_2", true),
-            ("AUTH", true),
-            ("KEYCLOAK_HOME", false),
-            ("TOKENIZER", false),
-            ("MONKEY", false),
-            ("PUBLIC_KEY", false),
-            ("TOKEN_FILE", false),
-            ("KEY_VERSION", false),
-        ] {
-            assert_eq!(names_a_secret(name), expected, "{name}");
-        }
-    }
 }

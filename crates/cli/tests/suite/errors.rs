@@ -84,6 +84,8 @@ refused! {
     argument_for_a_platform_that_is_not_built: "FROM BASE\n", ["--build-arg", "linux/arm64:TOKEN=s3cr3t"];
     argument_for_no_platform: "FROM BASE\n", ["--build-arg", "linux/amd46:TOKEN=s3cr3t"];
     proxy_for_one_platform: "FROM BASE\n", ["--build-arg", "linux/amd64:HTTP_PROXY=http://user:s3cr3t@proxy"];
+    secret_in_a_message: "FROM BASE\nARG API_TOKEN\nARG NEXT=\"${MISSING:?with $API_TOKEN}\"\n", ["--build-arg", "API_TOKEN=s3cr3t"];
+    secret_as_a_value: "ARG API_TOKEN\nFROM --platform=linux/$API_TOKEN BASE\n", ["--build-arg", "API_TOKEN=s3cr3t"];
     time_of_the_source: "ARG SOURCE_DATE_EPOCH=context\nFROM BASE\n", [];
     instruction_before_from: "RUN true\n", [];
     missing_base: "FROM BASE-nowhere:1\nRUN true\n", [];
