@@ -91,11 +91,13 @@ impl StageState {
         Self { node, base, platform, variables, arguments, image, workdir, has_cmd: false }
     }
 
-    /// What a stage that starts from this one starts with. ARGs stay in scope.
+    /// What a stage that starts from this one starts with. ARGs stay in scope, but what the image's ENV says
+    /// is true again.
     fn child(&self) -> Self {
         let mut child = self.clone();
         child.image.config.on_build.clear();
         child.has_cmd = false;
+        child.variables.assign(&child.image.config.env);
         child
     }
 

@@ -37,11 +37,16 @@ impl Variables {
     /// The variables of an image config; an entry without `=` is an empty variable.
     pub(crate) fn from_assignments(assignments: &[String]) -> Self {
         let mut variables = Self::default();
+        variables.assign(assignments);
+        variables
+    }
+
+    /// Sets all of them.
+    pub(crate) fn assign(&mut self, assignments: &[String]) {
         for assignment in assignments {
             let (name, value) = assignment.split_once('=').unwrap_or((assignment, ""));
-            variables.set(name, value);
+            self.set(name, value);
         }
-        variables
     }
 }
 

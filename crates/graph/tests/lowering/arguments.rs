@@ -26,6 +26,9 @@ fn words_see_the_values_of_before_their_instruction() {
         ("ARG A=1\nARG B=${A}2\nFROM scratch\nARG B\nLABEL v=$B\n", "12"),
         ("FROM scratch\nARG A=arg\nENV A=env\nLABEL v=$A\n", "env"),
         ("FROM scratch\nENV A=env\nARG A\nLABEL v=$A\n", "env"),
+        // A stage that starts from another has its ARGs, below the ENVs of the image.
+        ("FROM scratch AS a\nARG A=arg\nFROM a\nLABEL v=$A\n", "arg"),
+        ("FROM scratch AS a\nENV A=env\nARG A=arg\nFROM a\nLABEL v=$A\n", "env"),
         // BuildKit, unlike its documentation, lets a later ARG that has a value win.
         ("FROM scratch\nENV A=env\nARG A=arg\nLABEL v=$A\n", "arg"),
         ("ARG A=global\nFROM scratch\nLABEL v=[$A]\n", "[]"),
