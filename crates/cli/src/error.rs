@@ -208,6 +208,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::ContextIsPage { .. } => {
             Some("the URL of a git repository ends with `.git`, that of an archive with its file".to_owned())
         }
+        Error::NotABundle { .. } => Some("`archway source` writes one".to_owned()),
         Error::EmptyContext { .. } => Some(
             "pipe something into it: `tar c . | archway build -`, `archway build - < Dockerfile`".to_owned(),
         ),

@@ -37,6 +37,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Build(args) => commands::build::run(args, registries),
         Command::Plan(args) => commands::plan::run(args, registries),
         Command::Check(args) => commands::check::run(args, registries),
+        Command::Source(args) => commands::source::run(args, registries),
         Command::Run(args) => commands::run::run(args, registries),
         Command::Inspect(args) => commands::inspect::run(args, registries),
         Command::Images(args) => commands::images::list(args),

@@ -39,6 +39,14 @@ pub enum Error {
         /// Where it came from.
         what: String,
     },
+    /// What is there is no source bundle.
+    #[error("{what} is no source bundle: {problem}")]
+    NotABundle {
+        /// Where it is.
+        what: String,
+        /// What it is instead.
+        problem: String,
+    },
     /// The build context is a web page.
     #[error("{url} is a web page, and neither an archive nor a Dockerfile")]
     ContextIsPage {

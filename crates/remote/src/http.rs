@@ -123,6 +123,9 @@ impl HttpError {
                 Some(format!("if the file is the right one, write `--checksum={found}`"))
             }
             Self::Changed { .. } => Some("build again".to_owned()),
+            Self::Connection { problem, .. } if problem.contains("certificate") => Some(
+                "if the authority is your own, name its PEM file: SSL_CERT_FILE=FILE archway …".to_owned(),
+            ),
             _ => None,
         }
     }

@@ -1,10 +1,6 @@
 //! `archway build` and `archway plan`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::{Network, NoCache};
 use archway_oci::{Platform, platform};
@@ -22,7 +18,7 @@ use super::{
     check::{Checking, Input},
     output,
     run_step::{self, RunStepArgs},
-    value,
+    source, value,
 };
 use crate::error::CliError;
 
@@ -340,11 +336,7 @@ impl SourceArgs {
 
     /// A directory, a URL, or standard input.
     fn context(&self) -> Result<ContextSpec, CliError> {
-        ContextSpec::parse(&self.context, Path::is_dir).map_err(|error| CliError::Usage {
-            flag: "CONTEXT",
-            message: error.to_string(),
-            hint: error.hint(),
-        })
+        source::context(&self.context)
     }
 
     /// `native` for all platforms, or `linux/arm64=native` for one.

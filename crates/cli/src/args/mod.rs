@@ -11,12 +11,14 @@ mod check;
 mod image;
 mod output;
 mod run_step;
+mod source;
 mod value;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
 pub(crate) use call::{Call, Method};
 pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
+pub(crate) use source::{Bundling, SourceBundleArgs};
 pub(crate) use value::unknown;
 
 /// One build, every architecture.
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Plan(Box<PlanArgs>),
     /// Check a Dockerfile without building it
     Check(Box<CheckArgs>),
+    /// Write a build context and its Dockerfile as a source bundle, which `build` takes as a context
+    Source(SourceBundleArgs),
     /// Run an image, on one platform or on all of them
     Run(RunArgs),
     /// Show an image: its platforms, sizes and layers

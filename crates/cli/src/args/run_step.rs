@@ -25,16 +25,24 @@ const DEFAULT_AGENT: &str = "default";
 /// Where the user's own agent listens.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
-/// Flags about RUN steps.
+/// What is lent: to RUN steps that mount it, to git repositories and to downloads.
 #[derive(Debug, Args)]
-pub(crate) struct RunStepArgs {
-    /// Lend a secret to RUN steps that mount it; without a source, from the environment or the file of that name
+pub(crate) struct LentArgs {
+    /// Lend a secret to RUN steps that mount it, and to the git repositories and downloads it is named after; without a
+    /// source, from the environment or the file of that name
     #[arg(long, value_name = "id=ID[,src=FILE|,env=VAR]")]
     secret: Vec<String>,
 
-    /// Lend an ssh agent to RUN steps that mount it, by default the one at $SSH_AUTH_SOCK
+    /// Lend an ssh agent to RUN steps that mount it and to git, by default the one at $SSH_AUTH_SOCK
     #[arg(long, value_name = "default|ID[=SOCKET]")]
     ssh: Vec<String>,
+}
+
+/// Flags about RUN steps.
+#[derive(Debug, Args)]
+pub(crate) struct RunStepArgs {
+    #[command(flatten)]
+    lent: LentArgs,
 
     /// Add a line to /etc/hosts of RUN steps; host-gateway is this machine
     #[arg(long, value_name = "NAME:IP")]
@@ -75,6 +83,13 @@ impl RunStepArgs {
         self.allow.iter().map(|text| entitlement(text)).collect()
     }
 
+    /// Secrets and agents.
+    pub(super) fn lent(&self) -> Result<Lent, CliError> {
+        self.lent.lent()
+    }
+}
+
+impl LentArgs {
     /// Secrets and agents. Secrets are read here, once: every platform gets the same.
     pub(super) fn lent(&self) -> Result<Lent, CliError> {
         let mut lent = Lent::default();

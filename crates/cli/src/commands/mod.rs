@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod source;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -252,3 +252,42 @@ fn an_archive_cannot_write_outside() {
     let _ = piped(&scene, &["-"], &fs::read(tar).unwrap());
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
+
+#[test]
+fn a_source_bundle_is_a_context() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("dir/Dockerfile", DOCKERFILE);
+    scene.file("dir/.dockerignore", "left\nDockerfile\n");
+    scene.file("dir/kept", "text");
+    scene.file("dir/left", "text");
+    fs::hard_link(scene.cli.work().join("dir/kept"), scene.cli.work().join("dir/linked")).unwrap();
+    let bundle = |to: &str| {
+        let run = scene.archway(&["source", "-o", to, "dir"]).succeeded();
+        run.stdout.trim().to_owned()
+    };
+    let digest = bundle("oci:layout:1");
+    // Neither when nor where it is written matters.
+    let touched = fs::File::options().append(true).open(scene.cli.work().join("dir/kept")).unwrap();
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let name = scene.image("source");
+    assert_eq!(bundle(&name), digest);
+    fs::remove_dir_all(scene.cli.work().join("dir")).unwrap();
+
+    let (by_tag, by_digest) = (format!("oci-source://{name}"), format!("oci-source://{name}@{digest}"));
+    for context in ["oci:layout:1", &by_tag, &by_digest] {
+        build(&scene, &[context]).succeeded();
+        let tree = built(&scene);
+        assert_file(&tree, "c/kept", "text", (0, 0));
+        assert_file(&tree, "c/linked", "text", (0, 0));
+        // What is ignored is not in the bundle; its Dockerfile is beside the files.
+        assert!(!tree.entries.contains_key("c/left") && !tree.entries.contains_key("c/Dockerfile"));
+    }
+    // A bundle of a bundle is the same bundle.
+    let again = scene.archway(&["source", "-o", "oci:again", "oci:layout:1"]).succeeded();
+    assert_eq!(again.stdout.trim(), digest);
+    let run = build(&scene, &[&format!("oci-source://{}", scene.busybox())]).exited(1);
+    assert!(run.stderr.contains("is no source bundle"), "{}", run.stderr);
+    let run = scene.archway(&["source", "-o", "oci-archive:x", "."]).exited(2);
+    assert!(run.stderr.contains("written to a directory"), "{}", run.stderr);
+    assert_tidy(&scene);
+}

@@ -1,6 +1,9 @@
 //! Sources that are not on this machine: repositories and files behind URLs.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
 
 use archway_testkit::{GitServer, WebServer, tools, web::Response};
 
@@ -59,4 +62,80 @@ fn what_is_not_there_is_told_at_its_line() {
     assert!(run.stderr.contains("has no branch or tag `mian`"), "{}", run.stderr);
     assert!(run.stderr.contains("did you mean `main`?"), "{}", run.stderr);
     assert!(run.stderr.contains("Dockerfile:2:"), "{}", run.stderr);
+}
+
+/// `x-access-token:hunter2`
+const BASIC: &str = "basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==";
+
+#[test]
+fn secrets_are_sent_to_their_hosts_and_left_nowhere() {
+    let Some(scene) = Scene::new().filter(|_| tools::require("git")) else { return };
+    let git = GitServer::with_authorization(Some(BASIC.to_owned())).unwrap();
+    let repository = git.repository("app").unwrap();
+    repository.write("Dockerfile", "FROM scratch\nARG URL\nADD $URL /downloaded\nCOPY file /\n");
+    repository.write("file", "committed");
+    repository.commit("one").unwrap();
+    let web = WebServer::start(|request| match request.header("authorization") {
+        Some("Bearer hunter2") => Response::new(200, "downloaded"),
+        _ => Response::new(401, ""),
+    })
+    .unwrap();
+    let url = web.url("/file");
+    let url = format!("URL={url}");
+    let build = |secrets: &[&str]| {
+        let mut command = scene.cli.command();
+        command.args(["build", "--progress=rawjson", "-o", "out", "--build-arg", &url]);
+        for secret in secrets {
+            command.args(["--secret", &format!("id={secret},env=TOKEN")]);
+        }
+        let output = command.arg(git.url("app")).env("TOKEN", "hunter2").output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (built, said) = build(&[]);
+    assert!(!built && said.contains("--secret id=GIT_AUTH_TOKEN,"), "{said}");
+    let (built, said) = build(&["GIT_AUTH_TOKEN"]);
+    assert!(!built && said.contains("--secret id=HTTP_AUTH_TOKEN_127.0.0.1,"), "{said}");
+    let scoped = format!("GIT_AUTH_TOKEN.{}", git.host());
+    let (built, said) = build(&[&scoped, "HTTP_AUTH_TOKEN_127.0.0.1"]);
+    assert!(built, "{said}");
+    assert_eq!(read(&scene, "out/downloaded"), "downloaded");
+    assert_eq!(read(&scene, "out/file"), "committed");
+    assert!(!said.contains("hunter2"), "{said}");
+    let found =
+        std::process::Command::new("grep").args(["-r", "-l", "hunter2"]).arg(scene.cli.root()).output();
+    assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "");
+}
+
+/// An `ssh` that connects to this machine, and notes how it was called.
+const SSH: &str = "#!/bin/sh\nprintf '%s\\n' \"agent=$SSH_AUTH_SOCK\" \"$@\" > \"$(dirname \"$0\")/called\"\n\
+    for last; do :; done\nexec sh -c \"$last\"\n";
+
+#[test]
+fn repositories_are_fetched_by_ssh_with_the_agent_that_is_lent() {
+    let Some(scene) = Scene::new().filter(|_| tools::require("git")) else { return };
+    let git = GitServer::start().unwrap();
+    let repository = git.repository("app").unwrap();
+    repository.write("file", "committed");
+    repository.commit("one").unwrap();
+    let program = scene.file("bin/ssh", SSH);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let agent = scene.cli.work().join("agent");
+    let _listening = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let remote = format!("git@example.com:{}", repository.path().display());
+    scene.file("Dockerfile", &format!("FROM scratch\nADD {remote} /app\n"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    for (arguments, lent) in [(&[][..], ""), (&["--ssh", "default"][..], agent.to_str().unwrap())] {
+        let mut command = scene.cli.command();
+        command.args(["build", "-q", "--no-cache", "-o", "out"]).args(arguments).arg(".");
+        command.env("PATH", &path).env("SSH_AUTH_SOCK", &agent);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(read(&scene, "out/app/file"), "committed");
+        let called = read(&scene, "bin/called");
+        assert!(called.starts_with(&format!("agent={lent}\n")), "{called}");
+        // Nobody is asked, and nothing of the user's configuration counts.
+        for option in ["BatchMode=yes", "StrictHostKeyChecking=accept-new", "/dev/null", "git@example.com"] {
+            assert!(called.lines().any(|line| line == option), "{option}: {called}");
+        }
+    }
 }

@@ -1,17 +1,24 @@
 //! Where the files of a build and its Dockerfile come from.
 
 mod archive;
+pub mod bundle;
 pub mod named;
 mod open;
 
 use std::path::{Path, PathBuf};
 
+use archway_oci::reference::{ImageLocation, LocationError};
 use archway_remote::{GitUrl, GitUrlError, http_url};
 
+pub use open::Wanted;
 pub(crate) use open::{Opened, open};
 
 /// What `-` stands for.
 const STDIN: &str = "-";
+/// What stands before the name of a source bundle in a registry.
+const BUNDLE: &str = "oci-source://";
+/// What stands before the place of one in files.
+const BUNDLE_FILES: [&str; 2] = ["oci:", "oci-archive:"];
 
 /// The build context, as asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +31,19 @@ pub enum ContextSpec {
     Url(String),
     /// Standard input: the same.
     Stdin,
+    /// A source bundle.
+    Bundle(ImageLocation),
+}
+
+/// A text is no context.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// It is a git URL, and wrong.
+    #[error(transparent)]
+    Git(#[from] GitUrlError),
+    /// It is the place of a source bundle, and wrong.
+    #[error(transparent)]
+    Bundle(#[from] LocationError),
 }
 
 /// The Dockerfile, as asked for.
@@ -45,8 +65,8 @@ impl ContextSpec {
     /// Says what a text means as a context. A directory of this name wins over everything but `-`.
     ///
     /// # Errors
-    /// If it is a git URL, and wrong.
-    pub fn parse(text: &Path, is_directory: impl Fn(&Path) -> bool) -> Result<Self, GitUrlError> {
+    /// If it is a git URL or the place of a source bundle, and wrong.
+    pub fn parse(text: &Path, is_directory: impl Fn(&Path) -> bool) -> Result<Self, ContextError> {
         let directory = || Self::Directory(text.to_owned());
         let Some(word) = text.to_str() else { return Ok(directory()) };
         if word == STDIN {
@@ -54,6 +74,13 @@ impl ContextSpec {
         }
         if is_directory(text) {
             return Ok(directory());
+        }
+        if let Some(reference) = word.strip_prefix(BUNDLE) {
+            let reference = reference.parse().map_err(LocationError::Reference)?;
+            return Ok(Self::Bundle(ImageLocation::Registry(reference)));
+        }
+        if BUNDLE_FILES.iter().any(|prefix| word.starts_with(prefix)) {
+            return Ok(Self::Bundle(word.parse()?));
         }
         Ok(match GitUrl::parse(word)? {
             Some(url) => Self::Git(url),
@@ -81,11 +108,14 @@ mod tests {
 
     #[test]
     fn contexts_are_told_apart() {
-        let kind = |text: &str| match ContextSpec::parse(Path::new(text), |path| path.ends_with("there")) {
+        let kind = |text: &str| match ContextSpec::parse(Path::new(text), |path| {
+            path.to_str().is_some_and(|path| path.ends_with("there"))
+        }) {
             Ok(ContextSpec::Directory(_)) => "directory",
             Ok(ContextSpec::Git(_)) => "git",
             Ok(ContextSpec::Url(_)) => "url",
             Ok(ContextSpec::Stdin) => "stdin",
+            Ok(ContextSpec::Bundle(_)) => "bundle",
             Err(_) => "error",
         };
         let table = [
@@ -99,6 +129,12 @@ mod tests {
             ("github.com/moby/there", "directory"),
             ("git@example.com:a/b", "git"),
             ("ftp://example.com/a.tgz", "directory"),
+            ("oci:dir:1", "bundle"),
+            ("oci:there", "directory"),
+            ("oci-archive:file", "bundle"),
+            ("oci-source://example.com/a:1", "bundle"),
+            ("oci-source://A", "error"),
+            ("oci:", "error"),
         ];
         for (text, expected) in table {
             assert_eq!(kind(text), expected, "{text}");

@@ -9,13 +9,15 @@ use std::{
 
 use archway_dockerfile::{ast::SourceText, ignore::IgnorePatterns};
 use archway_engine::StepError;
-use archway_remote::{GitSource, HttpSource, Times, redacted};
+use archway_graph::BuildArgs;
+use archway_remote::{Credentials, GitSource, HttpSource, Times, redacted};
 use archway_source::{Snapshot, SourceError};
 use archway_store::PendingSnapshot;
 
 use super::{
     ContextSpec, DockerfileSpec,
     archive::{self, StreamError, Streamed},
+    bundle,
 };
 use crate::{Context, Error, error::DockerfileConflict, plan, request::BuildRequest};
 
@@ -61,19 +63,49 @@ impl Opened {
     }
 }
 
+/// Which source is wanted, and what is needed to get it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The build context.
+    pub context: &'a ContextSpec,
+    /// The Dockerfile.
+    pub dockerfile: &'a DockerfileSpec,
+    /// Build arguments, some of which are for the context.
+    pub build_args: &'a BuildArgs,
+    /// Secrets for git repositories and downloads.
+    pub credentials: &'a Credentials,
+}
+
+impl<'a> From<&'a BuildRequest> for Wanted<'a> {
+    fn from(request: &'a BuildRequest) -> Self {
+        let BuildRequest { context, dockerfile, build_args, credentials, .. } = request;
+        Self { context, dockerfile, build_args, credentials }
+    }
+}
+
 /// Opens the context of a request, and reads its Dockerfile.
 pub(crate) async fn open(context: &Context, request: &BuildRequest) -> Result<Opened, Error> {
+    open_wanted(context, request.into()).await
+}
+
+/// The same for a source that nothing is built from yet.
+pub(super) async fn open_wanted(context: &Context, request: Wanted<'_>) -> Result<Opened, Error> {
     let opening = Opening { context, request };
-    match &request.context {
+    match request.context {
         ContextSpec::Directory(path) => opening.directory(path).await,
         ContextSpec::Git(url) => {
             let mut source = GitSource::from(url.clone());
             opening.adjust(&mut source, url.times.is_some());
             let what = source.describe();
-            let fetched = context.engine.checkout(&request.credentials, &source).await;
+            let fetched = context.engine.checkout(request.credentials, &source).await;
             let fetched = fetched.map_err(|error| fetching(what, error))?;
             let snapshot = scan(fetched.directory, Owners::Root).await?;
-            opening.fetched(snapshot, None, Vec::new()).await
+            opening.fetched(snapshot, Own::None, Vec::new()).await
+        }
+        ContextSpec::Bundle(location) => {
+            let bundle::Unpacked { made, dockerfile } = bundle::read(context, location).await?;
+            let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
+            opening.fetched(snapshot, dockerfile.map_or(Own::None, Own::Beside), vec![made]).await
         }
         ContextSpec::Url(url) => opening.url(url).await,
         ContextSpec::Stdin => opening.stdin().await,
@@ -92,9 +124,19 @@ enum Owners {
     Kept,
 }
 
+/// The Dockerfile that a context comes with.
+enum Own {
+    /// None, but for its files.
+    None,
+    /// One beside the files.
+    Beside(SourceText),
+    /// The context is one.
+    Whole(SourceText),
+}
+
 struct Opening<'a> {
     context: &'a Context,
-    request: &'a BuildRequest,
+    request: Wanted<'a>,
 }
 
 impl Opening<'_> {
@@ -112,7 +154,7 @@ impl Opening<'_> {
         if !path.is_dir() {
             return Err(Error::ContextMissing { path: path.to_owned() });
         }
-        let (text, dockerfile) = match &self.request.dockerfile {
+        let (text, dockerfile) = match self.request.dockerfile {
             DockerfileSpec::Default => self.local(path.join(DOCKERFILE))?,
             DockerfileSpec::File(file) => self.local(file.clone())?,
             DockerfileSpec::Stdin => (self.text_of_stdin().await?, None),
@@ -129,7 +171,7 @@ impl Opening<'_> {
     async fn url(&self, url: &str) -> Result<Opened, Error> {
         let source = HttpSource { url: url.to_owned(), name: WHOLE.to_owned(), checksum: None };
         let engine = &self.context.engine;
-        let fetched = engine.download(&self.request.credentials, &self.context.events, &source).await;
+        let fetched = engine.download(self.request.credentials, &self.context.events, &source).await;
         let directory = fetched.map_err(|error| fetching(redacted(url), error))?.directory;
         let file = directory.join(WHOLE);
         let opened = File::open(&file).map_err(Error::read(&file))?;
@@ -137,7 +179,7 @@ impl Opening<'_> {
         match streamed {
             Streamed::Archive => {
                 let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
-                self.fetched(snapshot, None, vec![made]).await
+                self.fetched(snapshot, Own::None, vec![made]).await
             }
             Streamed::Nothing => Err(Error::EmptyContext { what: redacted(url) }),
             // A page of the repository's host is no Dockerfile, and easily taken for its repository.
@@ -146,41 +188,41 @@ impl Opening<'_> {
             }
             Streamed::Text(text) => {
                 let snapshot = scan(directory, Owners::Root).await?;
-                self.fetched(snapshot, Some(plan::text(&redacted(url), &text)?), Vec::new()).await
+                let whole = Own::Whole(plan::text(&redacted(url), &text)?);
+                self.fetched(snapshot, whole, Vec::new()).await
             }
         }
     }
 
     async fn stdin(&self) -> Result<Opened, Error> {
-        if self.request.dockerfile == DockerfileSpec::Stdin {
+        if *self.request.dockerfile == DockerfileSpec::Stdin {
             return Err(DockerfileConflict::BothStdin.into());
         }
         let (streamed, made) = self.take(io::stdin(), "standard input".to_owned(), true).await?;
-        let text = match streamed {
-            Streamed::Archive => None,
+        let own = match streamed {
+            Streamed::Archive => Own::None,
             Streamed::Nothing => return Err(Error::EmptyContext { what: "standard input".to_owned() }),
-            Streamed::Text(text) => Some(plan::text(DOCKERFILE, &text)?),
+            Streamed::Text(text) => Own::Whole(plan::text(DOCKERFILE, &text)?),
         };
         let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
-        self.fetched(snapshot, text, vec![made]).await
+        self.fetched(snapshot, own, vec![made]).await
     }
 
-    /// A context that is not the user's own, with the Dockerfile that was asked for. `whole` is that of a
-    /// context which is a Dockerfile.
+    /// A context that is not the user's own, with the Dockerfile that was asked for.
     async fn fetched(
         &self,
         snapshot: Snapshot,
-        whole: Option<SourceText>,
+        own: Own,
         made: Vec<PendingSnapshot>,
     ) -> Result<Opened, Error> {
-        let text = match (&self.request.dockerfile, whole) {
-            (DockerfileSpec::Default, Some(whole)) => whole,
-            (_, Some(_)) => return Err(DockerfileConflict::ContextIsDockerfile.into()),
-            (DockerfileSpec::Default, None) => inside(&snapshot, Path::new(DOCKERFILE))?,
-            (DockerfileSpec::File(path), None) if path.is_absolute() => plan::read_dockerfile(path)?,
-            (DockerfileSpec::File(path), None) => inside(&snapshot, path)?,
-            (DockerfileSpec::Stdin, None) => self.text_of_stdin().await?,
-            (DockerfileSpec::Url(url), None) => self.text_of_url(url).await?,
+        let text = match (self.request.dockerfile, own) {
+            (DockerfileSpec::Default, Own::Whole(text) | Own::Beside(text)) => text,
+            (_, Own::Whole(_)) => return Err(DockerfileConflict::ContextIsDockerfile.into()),
+            (DockerfileSpec::Default, Own::None) => inside(&snapshot, Path::new(DOCKERFILE))?,
+            (DockerfileSpec::File(path), _) if path.is_absolute() => plan::read_dockerfile(path)?,
+            (DockerfileSpec::File(path), _) => inside(&snapshot, path)?,
+            (DockerfileSpec::Stdin, _) => self.text_of_stdin().await?,
+            (DockerfileSpec::Url(url), _) => self.text_of_url(url).await?,
         };
         Ok(Opened { dockerfile: text, files: Files::Snapshot(Arc::new(snapshot)), _made: made })
     }
@@ -196,7 +238,7 @@ impl Opening<'_> {
     async fn text_of_url(&self, url: &str) -> Result<SourceText, Error> {
         let source = HttpSource::new(url, None);
         let engine = &self.context.engine;
-        let fetched = engine.download(&self.request.credentials, &self.context.events, &source).await;
+        let fetched = engine.download(self.request.credentials, &self.context.events, &source).await;
         let path = fetched.map_err(|error| fetching(redacted(url), error))?.directory.join(&source.name);
         plan::text(&redacted(url), &plan::read_bounded(&path).map_err(Error::read(&path))?)
     }
