@@ -13,7 +13,7 @@ pub struct Finding {
     pub message: String,
     /// The place.
     pub span: Span,
-    /// The whole instruction the place is in.
+    /// The whole instruction the place is in, or the part that BuildKit names instead.
     pub instruction: Span,
     /// A few words to stand under the place; may be empty.
     pub label: String,
@@ -68,11 +68,18 @@ impl Finding {
             rule,
             message: message.into(),
             span,
-            instruction: span,
+            instruction: Span::default(),
             label: String::new(),
             hint: None,
             fix: None,
         }
+    }
+
+    /// What BuildKit names as the place, if that is not the instruction.
+    #[must_use]
+    pub(crate) fn instruction(mut self, span: Span) -> Self {
+        self.instruction = span;
+        self
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! Collects findings, without those nobody wants to see.
 
-use archway_dockerfile::ast::SourceText;
+use archway_dockerfile::ast::{SourceText, Span};
 
 use crate::{
     config::{self, Config},
@@ -32,7 +32,7 @@ impl<'a> Findings<'a> {
         if !sites.iter().all(|site| self.checks(finding.rule, site)) {
             return;
         }
-        if let Some(site) = sites.first() {
+        if let Some(site) = sites.first().filter(|_| finding.instruction == Span::default()) {
             finding.instruction = site.span;
         }
         self.found.push(finding);

@@ -70,7 +70,19 @@ fn instruction(site: &Site<'_>, end: usize, escape: char, findings: &mut Finding
     };
     let edits = lines.iter().map(|line| crate::finding::Edit { span: *line, text: String::new() }).collect();
     let finding = Finding::new(&NO_EMPTY_CONTINUATION, "an empty line in the middle of an instruction", span)
+        .instruction(last_line(site, end, *last, findings))
         .label("the instruction goes on behind this line")
         .fix(Some(Fix { title: "remove the empty line".to_owned(), edits }));
     findings.add(site, finding);
+}
+
+/// Where the instruction ends, before any here-document: the line that BuildKit names.
+fn last_line(site: &Site<'_>, end: usize, last_empty: Span, findings: &Findings<'_>) -> Span {
+    let command = findings.source.slice(Span { start: site.span.start, end }).trim_end();
+    let end = site.span.start + command.len();
+    if end < last_empty.start {
+        return last_empty;
+    }
+    let start = site.span.start + command.rfind('\n').map_or(0, |at| at + 1);
+    Span { start, end }
 }

@@ -4,7 +4,7 @@ use crate::{
     architecture::{self, Family, Scheme},
     finding::Finding,
     findings::Findings,
-    model::{Model, RunsOn, Step},
+    model::{Model, RunsOn},
     rule::{Example, Origin, Rule},
     script::Script,
 };
@@ -61,13 +61,9 @@ pub(super) fn check(model: &Model<'_>, index: usize, findings: &mut Findings<'_>
             .or_else(|| compiler(&script, question, scheme, model.stages[index].runs_on))
             .or_else(|| download(&script, question, scheme));
         if let Some(finding) = finding {
-            report(step, finding, findings);
+            findings.add(&step.site, finding);
         }
     }
-}
-
-fn report(step: &Step<'_>, finding: Finding, findings: &mut Findings<'_>) {
-    findings.add(&step.site, finding);
 }
 
 /// The question a script asks, if it asks one only.
@@ -143,34 +139,46 @@ fn compiler(script: &Script, question: &str, scheme: Scheme, runs_on: RunsOn) ->
 /// A URL of a site with names of the other scheme, in a script that maps nothing.
 fn download(script: &Script, question: &str, scheme: Scheme) -> Option<Finding> {
     let text = script.text();
-    let maps = !architecture::named(text).is_empty()
-        || ["sed", " tr ", "case ", "${"].iter().any(|word| text.contains(word));
+    if maps(text) {
+        return None;
+    }
     architecture::urls(text).into_iter().find_map(|range| {
         let url = text.get(range.clone())?;
         let (_, names) = SITES.into_iter().find(|(site, _)| url.contains(site))?;
         if names == scheme {
             return None;
         }
-        let direct = url.find("$(").filter(|at| url.get(*at..).is_some_and(|rest| rest.contains(question)));
-        let place = match direct {
-            Some(at) if !maps || !text.contains("sed") => {
-                let length = url.get(at..)?.find(')')? + 1;
-                range.start + at..range.start + at + length
-            }
-            _ => {
-                let variable = assigned_variable(text, question).filter(|_| !maps)?;
-                let at = url.find(&format!("${variable}"))?;
-                range.start + at..range.start + at + variable.len() + 1
-            }
-        };
+        let variable = assigned_variable(text, question);
+        let used = url.match_indices('$').find_map(|(at, _)| {
+            let rest = url.get(at..)?;
+            let asked = rest.strip_prefix("$(").and_then(|inner| inner.split_once(')'));
+            let length = match (asked, variable) {
+                (Some((command, _)), _) if question.contains(command.trim()) => command.len() + 3,
+                (None, Some(name)) if rest.starts_with(&format!("${{{name}}}")) => name.len() + 3,
+                (None, Some(name)) if architecture::variables(rest).next() == Some(name) => name.len() + 1,
+                _ => return None,
+            };
+            Some(range.start + at..range.start + at + length)
+        })?;
         let message = format!("`{question}` says {}, and this site has other names", answers(scheme));
-        let finding = Finding::new(&UNMAPPED_MACHINE_NAME, message, script.span(place));
+        let finding = Finding::new(&UNMAPPED_MACHINE_NAME, message, script.span(used));
         let hint = match names {
-            Scheme::Go => "declare `ARG TARGETARCH` in the stage, and write $TARGETARCH".to_owned(),
-            _ => "it has x86_64 and aarch64, as `uname -m` says".to_owned(),
+            Scheme::Go => "declare `ARG TARGETARCH` in the stage, and write $TARGETARCH",
+            _ => "it has x86_64 and aarch64, as `uname -m` says",
         };
         Some(finding.hint(hint))
     })
+}
+
+/// Whether a script turns names into others.
+fn maps(text: &str) -> bool {
+    let changes = |(at, _): (usize, &str)| {
+        let inner = text.get(at + 2..).and_then(|rest| rest.split('}').next()).unwrap_or_default();
+        inner.contains(['#', '%', '/', ':'])
+    };
+    !architecture::named(text).is_empty()
+        || ["sed", " tr ", "case ", "awk"].iter().any(|word| text.contains(word))
+        || text.match_indices("${").any(changes)
 }
 
 /// `NAME=$(question)`

@@ -22,13 +22,15 @@ mod toolchain;
 mod undefined_variable;
 mod workdir;
 
-use archway_dockerfile::ast::Kind;
+use std::borrow::Cow;
+
+use archway_dockerfile::ast::{Instruction, Kind};
 
 use crate::{
     config::Config,
     findings::Findings,
     inputs::Inputs,
-    model::{Base, Document, Model},
+    model::{Base, Document, Model, Step},
     rule::Rule,
     scope::{MAX_BYTES, Scope},
 };
@@ -117,6 +119,30 @@ fn is_checked(model: &Model<'_>, inputs: &Inputs<'_>, index: usize) -> bool {
     inputs.all_stages || model.stages[index].needed
 }
 
+/// The instructions that the base of a stage wants to be run first: what they set is set.
+fn triggers<'m>(model: &'m Model<'_>, inputs: &Inputs<'_>, index: usize) -> Vec<Cow<'m, Instruction>> {
+    match &model.stages[index].base {
+        Base::Stage(parent) => {
+            let steps = model.document.stages[*parent].steps.iter();
+            let trigger = |step: &'m Step<'_>| match &step.instruction.kind {
+                Kind::OnBuild { instruction, .. } => Some(Cow::Borrowed(&**instruction)),
+                _ => None,
+            };
+            steps.filter_map(trigger).collect()
+        }
+        Base::Image(name, platform) => {
+            let config = inputs.bases.configs.get(&(name.clone(), platform.clone()));
+            let texts = config.map(|config| config.config.on_build.as_slice()).unwrap_or_default();
+            texts
+                .iter()
+                .filter_map(|text| archway_dockerfile::parse_onbuild(text).ok())
+                .map(Cow::Owned)
+                .collect()
+        }
+        Base::Scratch | Base::Unknown => Vec::new(),
+    }
+}
+
 /// Follows the instructions of a stage, and returns how it ends.
 fn check_stage(
     model: &Model<'_>,
@@ -137,6 +163,9 @@ fn check_stage(
             Scope::at_base(base, config, model.platform.os == "windows")
         }
     };
+    for trigger in triggers(model, inputs, index) {
+        scope.apply(&trigger.kind, file, &model.globals, &model.build_args);
+    }
     let checked = is_checked(model, inputs, index);
     if checked {
         command::check_repeated(text, findings);

@@ -6,8 +6,10 @@
 //! | `examples` | the examples in the texts of the rules, and the page made of them |
 //! | the others | one theme each |
 
+mod corpus;
 mod examples;
 mod multi_platform;
+mod properties;
 mod scene;
 mod style;
 mod variables;

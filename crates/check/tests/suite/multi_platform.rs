@@ -100,6 +100,9 @@ fn names_of_machines() {
         ("debian", "RUN a=$(uname -m | sed s/aarch64/arm64/ | sed s/x86_64/amd64/); get $a", &[]),
         ("debian", "RUN curl -LO https://dl.k8s.io/v1/bin/linux/$(uname -m)/kubectl", &["$(uname -m)"]),
         ("debian", "RUN A=$(uname -m) && curl -LO https://go.dev/dl/go1.23.linux-$A.tar.gz", &["$A"]),
+        ("debian", "RUN A=\"$(uname -m)\" && curl -LO https://go.dev/dl/go1.23.linux-${A}.tar.gz", &["${A}"]),
+        ("debian", "RUN A=$(uname -m) && curl -LO https://go.dev/dl/go1.23.linux-${A/x86_64/x}.tar.gz", &[]),
+        ("debian", "RUN A=$(uname -m) && curl -LO https://go.dev/dl/go${B}.linux-amd64.tar.gz", &[]),
         ("debian", "RUN curl https://go.dev/dl/go1.23.linux-$(dpkg --print-architecture).tar.gz", &[]),
         ("debian", "RUN curl https://awscli.amazonaws.com/awscli-exe-linux-$(uname -m).zip", &[]),
         (

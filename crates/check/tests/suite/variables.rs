@@ -92,6 +92,13 @@ fn an_unknown_base_may_set_anything_but_some_names() {
     ] {
         assert_eq!(summary(dockerfile), expected, "{dockerfile}");
     }
+    // What a trigger sets is set.
+    assert_eq!(summary("FROM scratch AS x\nONBUILD ARG V=1\nFROM x\nENV A=$V\n"), [""; 0]);
+    let mut scene = Scene::new("FROM node\nENV A=$V\n").base("node", &[], &["linux/arm64"]);
+    assert_eq!(scene.summary(), ["2 UndefinedVar $V"]);
+    let config = scene.bases.configs.values_mut().next().unwrap();
+    config.config.on_build = vec!["ENV V=1".to_owned()];
+    assert_eq!(scene.summary(), [""; 0]);
     let known =
         |dockerfile: &str| Scene::new(dockerfile).base("node", &["NODE_ENV=x"], &["linux/arm64"]).summary();
     assert_eq!(known("FROM node\nENV A=$NODE_ENV\n"), [""; 0]);
