@@ -63,6 +63,21 @@ async fn a_linked_copy_does_not_look_at_the_base() {
 }
 
 #[tokio::test]
+async fn a_linked_copy_does_not_need_the_base() {
+    if !is_root() {
+        return;
+    }
+    let mut workshop = Workshop::new();
+    let layer = LayerBuilder::new().file("big", 0o644, b"data").unwrap().finish().unwrap();
+    workshop.unreadable_base("far", &Platform::host(), &[layer]);
+    write(workshop.context().join("file"), "hello");
+    let built = workshop.build("FROM far\nCOPY --link file /etc/\n").await.unwrap();
+    assert_eq!(built.image.unwrap().layers.len(), 2);
+    let failure = workshop.build("FROM far\nCOPY file /etc/\n").await.unwrap_err();
+    assert!(matches!(&*failure.error, StepError::BlobMissing { .. }), "{failure}");
+}
+
+#[tokio::test]
 async fn parents_are_kept_below_the_pivot() {
     if !is_root() {
         return;

@@ -80,6 +80,11 @@ impl Workshop {
         for layer in layers {
             self.engine.store.blobs().put(&layer.bytes).unwrap();
         }
+        self.unreadable_base(name, platform, layers);
+    }
+
+    /// As [`Self::base`], but nobody has the layers.
+    pub(crate) fn unreadable_base(&mut self, name: &str, platform: &Platform, layers: &[Layer]) {
         let config = ImageConfig {
             platform: platform.clone(),
             rootfs: RootFs {
