@@ -36,6 +36,9 @@ pub(crate) enum CliError {
     /// The Dockerfile was checked, and says that findings are errors.
     #[error("the checks found {rules}, and `check=error=true` makes this an error")]
     Checks { report: String, rules: String },
+    /// Cache mounts that were to be removed are in use.
+    #[error("{kept} of the cache mounts are in use, and stay")]
+    InUse { kept: usize },
     /// The build ended without success; everything was said already.
     #[error("the build failed")]
     Reported(Exit),
@@ -218,6 +221,10 @@ fn operation_hint(error: &Error) -> Option<String> {
         }
         Error::Frontend(unknown) => Some(unknown.hint()),
         Error::Base { hint, cause, .. } => hint.clone().or_else(|| operation_hint(cause)),
+        Error::NoSuchCacheMount { nearest, .. } => Some(match nearest {
+            Some(id) => format!("did you mean `{id}`?"),
+            None => "`archway cache ls` lists what is there".to_owned(),
+        }),
         Error::NoSuchImage { nearest, .. } => match nearest {
             Some(name) => Some(format!("did you mean `{name}`?")),
             None => Some("`archway images` lists what is there".to_owned()),

@@ -43,6 +43,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Images(args) => commands::images::list(args),
         Command::Tag(args) => commands::images::tag(args),
         Command::Rmi(args) => commands::images::remove(args),
+        Command::Cache(command) => commands::cache::run(command),
         Command::Login(args) => commands::login::login(args, registries),
         Command::Logout(args) => commands::login::logout(args, registries),
     }?;

@@ -56,10 +56,15 @@ impl Session {
 
 /// Opens the local store, for commands that need nothing else.
 pub(crate) fn store() -> Result<Store, CliError> {
+    store_as().map(|(store, _)| store)
+}
+
+/// The same, and as whom.
+pub(crate) fn store_as() -> Result<(Store, Identity), CliError> {
     let root = store_root();
     // Files in the store may belong to other users of our namespace.
-    rootless::enter()?;
-    Ok(Store::open(root)?)
+    let identity = rootless::enter()?;
+    Ok((Store::open(root)?, identity))
 }
 
 /// A runtime for commands that only talk to registries.

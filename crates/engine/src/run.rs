@@ -54,6 +54,8 @@ impl Step<'_> {
             Prepared::Process(process) => *process,
         };
         self.process(&process.spec).await?;
+        stubs::leave_standard(process.pending.delta(), &process.spec.rootfs.lowers)
+            .map_err(StepError::io("/"))?;
         if stubs::are_possible(process.pending.delta(), &op.mounts) {
             let base = self.input(op.base).rootfs.view(&self.build.engine.store).await?;
             stubs::remove(process.pending.delta(), &base, &op.mounts).map_err(StepError::io("/"))?;

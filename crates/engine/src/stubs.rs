@@ -1,11 +1,16 @@
-//! What mounting leaves behind.
+//! What mounting leaves behind: the same as BuildKit with runc.
 //!
 //! Mount points that an image lacks are made for the time of a step, below its root file system. If the
 //! process changes something beside one, their parents become part of its changes. BuildKit removes what
 //! it made and finds empty afterwards, also where the process had put something and taken it away again;
 //! a root file system must not tell which of the two was at work.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{
+    fs::Permissions,
+    io,
+    os::{fd::AsFd, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use archway_graph::Mount;
 use rustix::{
@@ -13,9 +18,15 @@ use rustix::{
     io::Errno,
 };
 
-use crate::tree::{self, Tree};
+use crate::{
+    directory::NEW_DIRECTORY_MODE,
+    tree::{self, Tree},
+};
 
-/// What every step has mounted.
+/// Directories that stay, although they were made to mount on.
+const LASTING: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Files that every step has mounted.
 const STANDARD: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
 /// Whether there may be anything to remove: most steps change nothing near a mount.
@@ -47,6 +58,22 @@ pub(crate) fn remove(delta: &Path, base: &dyn Tree, mounts: &[Mount]) -> io::Res
                 break;
             }
         }
+    }
+    Ok(())
+}
+
+/// Makes those directories in `delta` that every step has something mounted on, if neither it nor one of
+/// the layers below has them: with BuildKit they stay.
+pub(crate) fn leave_standard(delta: &Path, lowers: &[PathBuf]) -> io::Result<()> {
+    for name in LASTING {
+        let is_there = |directory: &Path| directory.join(name).symlink_metadata().is_ok();
+        if lowers.iter().any(|lower| is_there(lower)) || is_there(delta) {
+            continue;
+        }
+        let path = delta.join(name);
+        std::fs::create_dir(&path)?;
+        // Not left to the umask.
+        std::fs::set_permissions(&path, Permissions::from_mode(NEW_DIRECTORY_MODE))?;
     }
     Ok(())
 }
@@ -117,6 +144,18 @@ mod tests {
             assert!(!path(name).exists(), "{name}");
         }
         assert_eq!(fs::metadata(path("root")).unwrap().modified().unwrap(), old);
+    }
+
+    #[test]
+    fn directories_that_everything_needs_stay() {
+        let (lower, delta) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(lower.path().join("proc")).unwrap();
+        symlink("elsewhere", delta.path().join("sys")).unwrap();
+        leave_standard(delta.path(), &[lower.path().to_owned()]).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(delta.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["dev", "sys"]);
     }
 
     #[test]

@@ -106,6 +106,22 @@ pub enum Error {
         /// A name that is there and looks like it.
         nearest: Option<String>,
     },
+    /// A cache mount that is not there.
+    #[error("there is no cache mount `{id}`")]
+    NoSuchCacheMount {
+        /// As given.
+        id: String,
+        /// One that is there and looks like it.
+        nearest: Option<String>,
+    },
+    /// An archive of cache mounts that is none.
+    #[error("`{name}` is no archive of cache mounts: {problem}")]
+    NotCacheMounts {
+        /// The archive.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An image is there, but not for this platform.
     #[error("{name} has no image for {platform}")]
     NoSuchPlatform {

@@ -51,7 +51,7 @@ fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
 }
 
 /// The name that shares most of its start with what was asked for.
-fn nearest(name: &str, names: &[String]) -> Option<String> {
+pub(crate) fn nearest(name: &str, names: &[String]) -> Option<String> {
     let common = |known: &String| known.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
     names.iter().max_by_key(|known| common(known)).filter(|known| common(known) >= 3).cloned()
 }

@@ -13,12 +13,14 @@
 //! | [`source`] | where the context and the Dockerfile come from |
 //! | `output` | registry, local store, archives, directories |
 //! | [`origin`] | where existing images are read from |
+//! | [`cache_mounts`] | the cache mounts of RUN steps, from outside |
 //! | [`images`], [`mod@inspect`], [`run`] | the local store, looking at images, running them |
 
 use archway_engine::Engine;
 use archway_report::Events;
 
 pub mod build;
+pub mod cache_mounts;
 pub mod check;
 pub mod error;
 mod frontend;

@@ -134,21 +134,30 @@ impl<'a> CacheMounts<'a> {
         Ok(self.lease(&location, sharing)?)
     }
 
-    /// Makes an instance of what `fill` puts into a directory.
+    /// Makes an instance of what `fill` puts into a directory, in the place of those there are.
     ///
     /// # Errors
-    /// The store's, or `fill`'s.
-    pub fn import<E: From<StoreError>>(
+    /// [`StoreError::InUse`], the store's others, or `fill`'s.
+    pub fn replace<E: From<StoreError>>(
         &self,
         key: &MountKey,
         record: &CacheMountRecord,
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _finding = self.store.lock(&finding(key))?;
-        let location = self.create(key, record, fill)?;
-        // Until it is synced it is to be trusted no more than one that a step has written to.
-        drop(self.lease(&location, Sharing::Private)?);
-        Ok(())
+        let old: Vec<CacheMount> = self.list()?.into_iter().filter(|mount| mount.key == *key).collect();
+        let in_use = || StoreError::InUse { id: record.id.clone() };
+        if old.iter().any(|mount| mount.in_use) {
+            return Err(in_use().into());
+        }
+        {
+            let _finding = self.store.lock(&finding(key))?;
+            let location = self.create(key, record, fill)?;
+            // Until it is synced it is to be trusted no more than one that a step has written to.
+            drop(self.lease(&location, Sharing::Private)?);
+        }
+        // Somebody may have been faster; the new one is then found as soon as the old one is removed.
+        let (removed, _) = self.remove(&old)?;
+        if removed.len() < old.len() { Err(in_use().into()) } else { Ok(()) }
     }
 
     /// All instances, sorted by id, platform and number.
@@ -434,6 +443,24 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(lease.path().join("seed").exists() && !lease.path().join("half").exists());
+    }
+
+    #[test]
+    fn an_instance_takes_the_place_of_those_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let mounts = store.cache_mounts();
+        let replace = |content: &str| {
+            mounts.replace::<StoreError>(&key("a"), &record(), |path| {
+                fs::write(path.join("file"), content).at(path)
+            })
+        };
+        replace("first").unwrap();
+        replace("second").unwrap();
+        let lease = acquire(&store, "a", Sharing::Shared).unwrap();
+        assert_eq!(fs::read(lease.path().join("file")).unwrap(), b"second");
+        assert_eq!(mounts.list().unwrap().len(), 1);
+        assert!(matches!(replace("third"), Err(StoreError::InUse { id }) if id == "mod"));
     }
 
     #[test]

@@ -67,6 +67,12 @@ pub enum StoreError {
         /// Kind of record.
         record: &'static str,
     },
+    /// A cache mount that would be replaced is in use.
+    #[error("the cache mount `{id}` is in use")]
+    InUse {
+        /// Its id.
+        id: String,
+    },
     /// The bytes written are not the ones announced.
     #[error("content has digest {actual}, not {expected}")]
     DigestMismatch {

@@ -6,6 +6,7 @@ mod annotation;
 mod build;
 mod build_arg;
 mod build_context;
+mod cache;
 mod call;
 mod check;
 mod image;
@@ -15,6 +16,7 @@ mod source;
 mod value;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
+pub(crate) use cache::{CacheCommand, CacheListArgs, ExportArgs, ImportArgs, RemoveArgs};
 pub(crate) use call::{Call, Method};
 pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     Tag(TagArgs),
     /// Remove names from the local store
     Rmi(RmiArgs),
+    /// Look at, move and remove the cache mounts of RUN steps
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Store credentials for a registry
     Login(LoginArgs),
     /// Remove credentials for a registry

@@ -105,6 +105,10 @@ fn layers_hold_what_the_steps_did() {
                 ("a/b", directory(0o755, ROOT)),
                 ("a/b/file", file("one\n", 0o640, (33, 50))),
                 ("a/link", symlink("b/file")),
+                // The base lacks what every step has mounted.
+                ("dev", directory(0o755, ROOT)),
+                ("proc", directory(0o755, ROOT)),
+                ("sys", directory(0o755, ROOT)),
             ]),
         );
         let second = child.layer(2);

@@ -52,7 +52,7 @@ fn files_of_the_context_a_stage_and_an_image_are_mounted() {
     let expected = "from the context\nfrom a stage\na.txt\nDockerfile\nother\nsrc\n/image/bin\nread-only\n";
     assert_eq!(child.text("seen"), expected);
     let layer = child.layer(2).entries.into_keys().collect::<Vec<_>>();
-    assert_eq!(layer, ["seen"], "mount points are not part of the image");
+    assert_eq!(layer, ["dev", "proc", "seen", "sys"], "mount points are not part of the image");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_cache_outlives_builds_and_is_no_part_of_the_image() {
     assert_eq!(built(&scene, &dockerfile(1), &[]).text("log"), "1\n");
     let child = built(&scene, &dockerfile(2), &[]);
     assert_eq!(child.text("log"), "1\n2\n");
-    assert_eq!(child.layer(1).entries.keys().collect::<Vec<_>>(), ["log"]);
+    assert_eq!(child.layer(1).entries.keys().collect::<Vec<_>>(), ["dev", "log", "proc", "sys"]);
     // What it holds does not count.
     assert_eq!(counts(&scene, &dockerfile(2), &[]).0, 0);
 }
@@ -304,6 +304,55 @@ fn an_insecure_step_has_to_be_allowed() {
     scene.build(&["-o", "type=cacheonly", "--allow", "security.insecure"]).succeeded();
     let run = scene.build(&["--allow", "security.insecur"]).exited(2);
     assert!(run.stderr.contains("did you mean `security.insecure`?"), "{}", run.stderr);
+}
+
+#[test]
+fn cache_mounts_are_listed_moved_and_removed() {
+    let (Some(scene), Some(other)) = (Scene::new(), Scene::new()) else { return };
+    let dockerfile = "FROM BASE\nRUN --mount=type=cache,id=go,target=/c,uid=33,gid=50,mode=0750 \
+        test -e /c/log || echo first > /c/log && cp /c/log /log && stat -c '%u:%g %a' /c >> /log\n\
+        RUN --mount=type=cache,id=shared:mod,target=/c touch /c/x\n";
+    built(&scene, dockerfile, &[]);
+    let list = |scene: &Scene| -> serde_json::Value {
+        let run = scene.archway(&["cache", "ls", "--format", "json"]).succeeded();
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let mounts = list(&scene);
+    let platform = archway_oci::Platform::host().to_string();
+    assert_eq!(mounts[0]["id"], "go");
+    assert_eq!(mounts[0]["platform"], platform.as_str());
+    assert_eq!((&mounts[1]["id"], &mounts[1]["platform"]), (&"shared:mod".into(), &serde_json::Value::Null));
+    assert!(mounts[0]["inUse"] == false && mounts[0]["size"].as_u64().unwrap() > 0);
+    let text = scene.archway(&["cache", "ls"]).succeeded().stdout;
+    assert!(text.starts_with("ID ") && text.lines().count() == 3, "{text}");
+
+    scene.archway(&["cache", "export", "-o", "go.tar", "--platform", &platform, "go"]).succeeded();
+    let archive = scene.cli.work().join("go.tar");
+    let run = other.archway(&["cache", "import", archive.to_str().unwrap()]).succeeded();
+    assert_eq!(run.stdout, format!("imported go for {platform}\n"));
+    assert_eq!(list(&other).as_array().unwrap().len(), 1);
+    // It is found by the step it belongs to, as it was.
+    let changed = dockerfile.replace("first", "second");
+    assert_eq!(built(&other, &changed, &[]).text("log"), "first\n33:50 750\n");
+
+    let run = scene.archway(&["cache", "rm", "nothing"]).exited(1);
+    assert!(run.stderr.contains("there is no cache mount `nothing`"), "{}", run.stderr);
+    scene.archway(&["cache", "rm", "go"]).succeeded();
+    assert_eq!(list(&scene).as_array().unwrap().len(), 1);
+    scene.archway(&["cache", "rm", "--all"]).succeeded();
+    assert_eq!(list(&scene).as_array().unwrap().len(), 0);
+    scene.file("broken.tar", "no archive");
+    scene.archway(&["cache", "import", "broken.tar"]).exited(1);
+    scene.archway(&["cache", "rm"]).exited(2);
+}
+
+#[test]
+fn directories_that_every_step_mounts_on_stay_in_an_image_that_lacks_them() {
+    let Some(scene) = Scene::new() else { return };
+    let child =
+        built(&scene, "FROM BASE AS tools\nFROM scratch\nCOPY --from=tools /bin /bin\nRUN true\n", &[]);
+    let names: Vec<String> = child.layer(1).entries.into_keys().collect();
+    assert_eq!(names, ["dev", "proc", "sys"]);
 }
 
 #[test]
