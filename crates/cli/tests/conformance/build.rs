@@ -10,6 +10,7 @@ use archway_testkit::{Buildkit, Cli};
 use crate::{
     fixture::{Fixture, Setting},
     image::Layout,
+    servers::Places,
 };
 
 /// What became of a build.
@@ -23,7 +24,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Workplace<'a> {
     pub(crate) fixture: &'a Fixture,
     pub(crate) directory: &'a Path,
-    pub(crate) registry: &'a str,
+    pub(crate) places: &'a Places,
 }
 
 impl Workplace<'_> {
@@ -120,7 +121,7 @@ impl Workplace<'_> {
     }
 
     fn named(&self, source: &str) -> String {
-        source.replace("REGISTRY", self.registry)
+        self.places.fill(source)
     }
 
     /// `@ secret ID=VALUE` as a file.

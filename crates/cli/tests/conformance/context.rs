@@ -13,24 +13,27 @@ use archway_testkit::process;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tar::{EntryType, Header};
 
-use crate::fixture::{Fixture, Item, ItemKind};
+use crate::{
+    fixture::{Fixture, Item, ItemKind},
+    servers::Places,
+};
 
 /// When directories and links of contexts were changed, unless they say so: 2020-09-13, in seconds since 1970.
 const TIME: u64 = 1_600_000_000;
 
 /// Writes the main context to `directory/context`, and each named one to `directory/context.NAME`.
-pub(crate) fn write(fixture: &Fixture, registry: &str, directory: &Path) {
+pub(crate) fn write(fixture: &Fixture, places: &Places, directory: &Path) {
     let root = |context: &str| {
         directory.join(if context.is_empty() { "context".to_owned() } else { format!("context.{context}") })
     };
     fs::create_dir_all(root("")).unwrap();
     if !fixture.dockerfile.is_empty() {
-        fs::write(root("").join("Dockerfile"), fixture.dockerfile.replace("REGISTRY", registry)).unwrap();
+        fs::write(root("").join("Dockerfile"), places.fill(&fixture.dockerfile)).unwrap();
     }
     for item in &fixture.items {
         let path = root(&item.context).join(&item.path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        create(item, &path, &root(&item.context), registry);
+        create(item, &path, &root(&item.context), places);
     }
     for entry in fs::read_dir(directory).unwrap() {
         settle(&entry.unwrap().path());
@@ -43,9 +46,9 @@ pub(crate) fn write(fixture: &Fixture, registry: &str, directory: &Path) {
     }
 }
 
-fn create(item: &Item, path: &Path, root: &Path, registry: &str) {
+fn create(item: &Item, path: &Path, root: &Path, places: &Places) {
     match &item.kind {
-        ItemKind::File(content) => fs::write(path, content.replace("REGISTRY", registry)).unwrap(),
+        ItemKind::File(content) => fs::write(path, places.fill(content)).unwrap(),
         ItemKind::Directory => fs::create_dir_all(path).unwrap(),
         ItemKind::Symlink(target) => symlink(target, path).unwrap(),
         ItemKind::HardLink(target) => fs::hard_link(root.join(target), path).unwrap(),

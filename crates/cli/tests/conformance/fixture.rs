@@ -7,7 +7,7 @@
 //! content
 //! === the name of a fixture
 //! @ build-arg NAME=value          options, one a line; see `Setting`
-//! FROM REGISTRY/busybox           the Dockerfile; REGISTRY is the test's registry
+//! FROM REGISTRY/busybox           the Dockerfile; REGISTRY, WEB and GIT are servers of the test
 //! COPY a.txt /
 //! --- tool.sh 0755 @1500000000    more files: mode and time if they matter
 //! --- directory/
@@ -16,6 +16,7 @@
 //! --- files.tar.gz archive gzip   an archive; its body lists entries
 //! file etc/name 0640 33:50 content
 //! --- @assets/b.txt               a file of the named context `assets`
+//! --- @web/c.txt                  a file at WEB/c.txt
 //! ```
 
 use std::{fs, path::Path};

@@ -10,6 +10,7 @@
 //! | [`fixture`] | the format of the corpus |
 //! | [`context`] | contexts on disk |
 //! | [`bases`] | base images |
+//! | [`servers`] | registry, web server and repositories |
 //! | [`build`] | one fixture, built by either program |
 //! | [`image`] | what an OCI archive holds |
 //! | [`compare`] | differences |
@@ -22,9 +23,10 @@ mod context;
 mod fixture;
 mod image;
 mod report;
+mod servers;
 
 use std::{
-    env,
+    env, fs,
     path::Path,
     sync::{
         Mutex,
@@ -34,11 +36,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use archway_testkit::{Buildkit, Cli, RealRegistry, buildkit, tools};
+use archway_testkit::{Buildkit, Cli, buildkit, tools};
 
 use build::{Outcome, Workplace};
 use fixture::Fixture;
 use report::{Report, Result};
+use servers::Servers;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/corpus");
 
@@ -88,13 +91,12 @@ fn compare_all(fixtures: &[Fixture]) -> Report {
     {
         return Report::default();
     }
-    let registry = RealRegistry::start().unwrap();
-    bases::push(&registry.host());
+    let servers = Servers::start();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let suite = Suite {
-        buildkit: programs.start(&[registry.host()]).unwrap(),
+        buildkit: programs.start(&[servers.registry()]).unwrap(),
         archway: Cli::new(env!("CARGO_BIN_EXE_archway")).unwrap(),
-        registry: registry.host(),
+        servers,
         started,
     };
     Report::of(suite.run(fixtures))
@@ -103,7 +105,7 @@ fn compare_all(fixtures: &[Fixture]) -> Report {
 struct Suite {
     buildkit: Buildkit,
     archway: Cli,
-    registry: String,
+    servers: Servers,
     /// Seconds since 1970.
     started: u64,
 }
@@ -114,8 +116,10 @@ impl Suite {
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::new());
         let worker = || {
-            while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = self.result(fixture);
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(fixture) = fixtures.get(number) else { return };
+                let result = self.result(fixture, number);
                 results.lock().unwrap().push(result);
             }
         };
@@ -130,10 +134,11 @@ impl Suite {
         results
     }
 
-    fn result(&self, fixture: &Fixture) -> Result {
-        let directory = tempfile::Builder::new().prefix("archway-fixture-").tempdir().unwrap();
-        context::write(fixture, &self.registry, directory.path());
-        let workplace = Workplace { fixture, directory: directory.path(), registry: &self.registry };
+    fn result(&self, fixture: &Fixture, number: usize) -> Result {
+        let (directory, places) = (self.servers.directory(number), self.servers.places(number));
+        fs::create_dir(&directory).unwrap();
+        context::write(fixture, &places, &directory);
+        let workplace = Workplace { fixture, directory: &directory, places: &places };
         let theirs = workplace.build_theirs(&self.buildkit);
         let ours = workplace.build_ours(&self.archway);
         let times_are_set = fixture.values("epoch").next().is_some();
@@ -142,6 +147,7 @@ impl Suite {
             Outcome::Built(_) => None,
             Outcome::Refused(why) => Some(why.clone()),
         };
+        fs::remove_dir_all(&directory).unwrap();
         Result::new(fixture, differences, message(&theirs), message(&ours))
     }
 }
