@@ -65,3 +65,17 @@ fn arguments_may_differ_between_platforms() {
     scene.build(&split).succeeded();
     assert!(scene.cli.work().join("out/linux_amd64/bin/busybox").exists());
 }
+
+#[test]
+fn a_faulty_ignore_file_is_shown_with_its_line() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile("FROM scratch\nCOPY . /\n");
+    scene.file(".dockerignore", "# comment\nnode_modules\n  [a-\n");
+    let run = scene.build(&[]);
+    assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+    for expected in
+        ["malformed pattern '[a-'", ".dockerignore:3:3", "3 |   [a-", "^^^ this pattern", "help: close '['"]
+    {
+        assert!(run.stderr.contains(expected), "{expected}: {}", run.stderr);
+    }
+}
