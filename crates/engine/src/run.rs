@@ -230,12 +230,12 @@ fn limit(limit: &ResourceLimit) -> Option<Limit> {
     Some(Limit { resource, soft: limit.soft, hard: limit.hard })
 }
 
-/// The step's environment, this machine's proxy settings where the step has none of its own, and the
-/// account's HOME where the step does not set it, as in Docker.
+/// The step's environment, over which this machine's proxy settings go, and the account's HOME where the
+/// step does not set it, as in BuildKit.
 fn environment(env: &[String], proxy: &[String], user: &User) -> Vec<String> {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    let is_new = |variable: &&String| !env.iter().any(|own| name(own) == name(variable));
-    let mut env: Vec<String> = env.iter().chain(proxy.iter().filter(is_new)).cloned().collect();
+    let is_kept = |own: &&String| !proxy.iter().any(|variable| name(own) == name(variable));
+    let mut env: Vec<String> = env.iter().filter(is_kept).chain(proxy).cloned().collect();
     if !env.iter().any(|variable| variable.starts_with("HOME=")) {
         let home = user.home.as_deref().filter(|home| !home.is_empty());
         env.push(format!("HOME={}", home.unwrap_or(if user.uid == 0 { "/root" } else { "/" })));
@@ -283,10 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn proxies_of_this_machine_do_not_replace_the_steps_own() {
+    fn proxies_of_this_machine_replace_the_steps_own() {
         let own = ["HTTP_PROXY=own".to_owned(), "HOME=/".to_owned()];
         let proxy = ["HTTP_PROXY=ours".to_owned(), "NO_PROXY=x".to_owned()];
         let env = environment(&own, &proxy, &User::default());
-        assert_eq!(env, ["HTTP_PROXY=own", "HOME=/", "NO_PROXY=x"]);
+        assert_eq!(env, ["HOME=/", "HTTP_PROXY=ours", "NO_PROXY=x"]);
     }
 }

@@ -24,8 +24,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// One per requested platform, in request order.
     pub outputs: Vec<Output>,
-    /// Proxy settings, `NAME=value`, that every RUN process gets in addition to [`RunOp::env`], where
-    /// a name that is already there wins. They are about this machine, may hold credentials, and so
+    /// Proxy settings, `NAME=value`, that every RUN process gets in addition to [`RunOp::env`], over
+    /// variables of the same name. They are about this machine, may hold credentials, and so
     /// are no part of a step's identity and are never serialised.
     #[serde(skip)]
     pub proxy_env: Vec<String>,
