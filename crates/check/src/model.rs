@@ -125,6 +125,8 @@ pub(crate) struct StageModel {
     pub(crate) root: usize,
     /// Whether it, or a stage it starts from, says that it is for one architecture.
     pub(crate) for_one: bool,
+    /// Whether it is for Windows.
+    pub(crate) windows: bool,
     /// Whether the target needs it.
     pub(crate) needed: bool,
 }
@@ -162,6 +164,7 @@ impl<'a> Model<'a> {
             let base = base(document, index, &globals, platform);
             let own = StageModel {
                 for_one: is_for_one(text.stage, &runs_on),
+                windows: platform.os == "windows" || is_windows(text.stage),
                 root: index,
                 needed: false,
                 runs_on,
@@ -169,9 +172,9 @@ impl<'a> Model<'a> {
             };
             stages.push(match own.base {
                 Base::Stage(parent) => {
-                    let StageModel { runs_on, root, for_one, .. } = &stages[parent];
+                    let StageModel { runs_on, root, for_one, windows, .. } = &stages[parent];
                     let for_one = *for_one || own.for_one;
-                    StageModel { runs_on: *runs_on, root: *root, for_one, ..own }
+                    StageModel { runs_on: *runs_on, root: *root, for_one, windows: *windows, ..own }
                 }
                 _ => own,
             });
@@ -313,10 +316,17 @@ fn base(
 fn is_for_one(stage: &Stage, runs_on: &RunsOn) -> bool {
     let name = stage.name.as_ref().map(|name| name.value.as_str()).unwrap_or_default();
     *runs_on == RunsOn::Fixed
+        // Windows is for amd64, in practice.
+        || is_windows(stage)
         || !architecture::named(name).is_empty()
         || !architecture::named(&stage.base.value).is_empty()
         // `FROM base-$TARGETARCH` is one of several stages.
         || architecture::asks(&stage.base.value)
+}
+
+/// Whether the base is one of Windows, by its name.
+fn is_windows(stage: &Stage) -> bool {
+    ["windows/", "servercore", "nanoserver"].iter().any(|part| stage.base.value.contains(part))
 }
 
 fn runs_on(stage: &Stage, file: &Dockerfile, globals: &BTreeMap<String, String>) -> RunsOn {

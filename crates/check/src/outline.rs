@@ -165,7 +165,7 @@ impl<'m, 'a> Collector<'m, 'a> {
         for (index, stage) in self.model.stages.iter().enumerate() {
             let mut scope = match &stage.base {
                 Base::Stage(parent) => ends[*parent].child(),
-                base => Scope::at_base(base, None, self.model.platform.os == "windows"),
+                base => Scope::at_base(base, None, stage.windows),
             };
             for step in &self.model.document.stages[index].steps {
                 let kind = &step.instruction.kind;

@@ -142,7 +142,7 @@ pub(crate) fn note(message: &str, causes: &[String]) -> String {
 
 /// Text that may quote an untrusted file or a registry, made safe for a terminal: control characters
 /// could move the cursor, and line breaks could pretend to be another message.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 

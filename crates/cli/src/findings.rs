@@ -4,7 +4,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 use archway_check::{Edit, Finding, Origin, Report, Rule};
 use archway_dockerfile::ast::SourceText;
 
-use crate::error::visible;
+use crate::error::{printable, visible};
 
 /// Lines at the end of a build.
 const MAX_BRIEF: usize = 20;
@@ -85,7 +85,7 @@ pub(crate) fn brief(source: &SourceText, report: &Report) -> String {
 /// `JSONArgsRecommended: … (line 3)`
 pub(crate) fn line(source: &SourceText, finding: &Finding) -> String {
     let line = source.position(finding.span.start).line;
-    format!("{}: {} (line {line})", finding.rule.name, finding.message)
+    printable(&format!("{}: {} (line {line})", finding.rule.name, finding.message))
 }
 
 /// A rule with its example.

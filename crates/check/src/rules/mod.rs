@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// All rules: BuildKit's, then ours, each in alphabetical order.
-pub static ALL: [&Rule; 29] = [
+pub static ALL: [&Rule; 30] = [
     &casing::CONSISTENT_INSTRUCTION_CASING,
     &copy::COPY_IGNORED_FILE,
     &stage_name::DUPLICATE_STAGE_NAME,
@@ -65,6 +65,7 @@ pub static ALL: [&Rule; 29] = [
     &hardcoded_architecture::HARDCODED_ARCHITECTURE,
     &check_comment::INVALID_CHECK_DIRECTIVE,
     &target_argument::TARGET_ARG_TOO_EARLY,
+    &target_argument::TARGET_ARG_WITH_DEFAULT,
     &machine_name::UNMAPPED_MACHINE_NAME,
 ];
 
@@ -104,6 +105,9 @@ pub(crate) fn check_stages(model: &Model<'_>, inputs: &Inputs<'_>, findings: &mu
     base_image::check(model, inputs, findings);
     if inputs.multi_platform {
         final_stage::check(model, findings);
+        for step in &model.document.globals {
+            target_argument::check_default(step, findings);
+        }
     }
     let mut ends: Vec<Scope> = Vec::with_capacity(model.stages.len());
     let mut kept = 0;
@@ -153,6 +157,7 @@ fn check_stage(
 ) -> Scope {
     let text = &model.document.stages[index];
     let file = model.document.file;
+    let windows = model.stages[index].windows;
     let mut scope = match &model.stages[index].base {
         Base::Stage(parent) => ends[*parent].child(),
         base => {
@@ -160,7 +165,7 @@ fn check_stage(
                 Base::Image(name, platform) => inputs.bases.configs.get(&(name.clone(), platform.clone())),
                 _ => None,
             };
-            Scope::at_base(base, config, model.platform.os == "windows")
+            Scope::at_base(base, config, windows)
         }
     };
     for trigger in triggers(model, inputs, index) {
@@ -179,9 +184,13 @@ fn check_stage(
     for step in &text.steps {
         if checked {
             undefined_variable::check(model, index, step, &scope, findings);
-            let windows = model.platform.os == "windows";
             match &step.instruction.kind {
-                Kind::Arg(declarations) => secret::check_arguments(step, declarations, findings),
+                Kind::Arg(declarations) => {
+                    secret::check_arguments(step, declarations, findings);
+                    if inputs.multi_platform {
+                        target_argument::check_default(step, findings);
+                    }
+                }
                 Kind::Env(pairs) => {
                     secret::check_environment(step, pairs, findings);
                     key_value::check("ENV", step, pairs, findings);

@@ -32,6 +32,18 @@ pub(super) static TARGET_ARG_TOO_EARLY: Rule = Rule {
     ),
 };
 
+/// `ARG TARGETARCH=amd64`.
+pub(super) static TARGET_ARG_WITH_DEFAULT: Rule = Rule {
+    name: "TargetArgWithDefault",
+    origin: Origin::MultiPlatform,
+    description: "ARGs about the target have no default",
+    explanation: "The builder sets TARGETPLATFORM, TARGETARCH and TARGETVARIANT for each platform. A default in the \
+                  Dockerfile wins over that: with `ARG TARGETARCH=amd64` it is amd64 whatever platform is asked for. If \
+                  the file also has to work for builders that do not set them, write `${TARGETARCH:-amd64}` where it is used.",
+    bad: Example::new("FROM debian\nARG TARGETARCH=amd64\nRUN fetch tool-$TARGETARCH\n"),
+    good: Example::new("FROM debian\nARG TARGETARCH\nRUN fetch tool-${TARGETARCH:-amd64}\n"),
+};
+
 /// Commands whose result does not depend on the target.
 const INDEPENDENT: [&str; 35] = [
     "apt-get update",
@@ -101,6 +113,28 @@ pub(super) fn check(model: &Model<'_>, index: usize, findings: &mut Findings<'_>
             Some(_) => finding.fix(fix),
             None => finding.hint("put it behind the steps that do not need it"),
         };
+        findings.add(&step.site, finding);
+    }
+}
+
+/// Looks at the ARGs above the first FROM and at those of a stage alike.
+pub(super) fn check_default(step: &Step<'_>, findings: &mut Findings<'_>) {
+    let Kind::Arg(declarations) = &step.instruction.kind else { return };
+    for declaration in declarations {
+        let name = &declaration.name;
+        let is_set = matches!(name.value.as_str(), "TARGETPLATFORM" | "TARGETARCH" | "TARGETVARIANT");
+        let Some(default) = declaration.default.as_ref().filter(|_| is_set) else { continue };
+        // `ARG TARGETARCH=${TARGETARCH:-amd64}` keeps what is set.
+        if default.value.contains('$') || default.value.is_empty() {
+            continue;
+        }
+        let span = Span { start: name.span.start, end: default.span.end };
+        let message = format!("{} is `{}` whatever platform is asked for", name.value, default.value);
+        let finding = Finding::new(&TARGET_ARG_WITH_DEFAULT, message, span).fix(Some(Fix::replace(
+            "leave the default out",
+            span,
+            &*name.value,
+        )));
         findings.add(&step.site, finding);
     }
 }

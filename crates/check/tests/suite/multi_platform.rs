@@ -157,6 +157,21 @@ fn arguments_that_fork_the_cache() {
 }
 
 #[test]
+fn defaults_of_what_the_builder_sets() {
+    for (text, expected) in [
+        ("FROM x\nARG TARGETARCH=amd64", &["TARGETARCH=amd64"][..]),
+        ("ARG TARGETPLATFORM=linux/amd64 A=b\nFROM x", &["TARGETPLATFORM=linux/amd64"]),
+        ("FROM x\nARG TARGETARCH=${TARGETARCH:-amd64}", &[]),
+        ("FROM x\nARG TARGETVARIANT=", &[]),
+        ("FROM x\nARG TARGETOS=linux TARGETSTAGE=y", &[]),
+    ] {
+        assert_eq!(marked("TargetArgWithDefault", &format!("{text}\n")), expected, "{text}");
+    }
+    let text = "FROM x\nARG A=1 TARGETARCH=amd64 B\n";
+    assert_eq!(fixed(text, "TargetArgWithDefault"), "FROM x\nARG A=1 TARGETARCH B\n");
+}
+
+#[test]
 fn compilers_under_emulation() {
     for (stages, expected) in [
         (

@@ -168,7 +168,7 @@ fn show_outline(checking: &Checking, format: CheckFormat, registries: &RegistryA
     }
     sections.push(section(&["CACHE"], outline.cache.into_iter().map(|cache| vec![cache.id])));
     let shown: Vec<String> =
-        sections.iter().filter(|rows| !rows.is_empty()).map(|rows| table::render(rows)).collect();
+        sections.iter().filter(|rows| !rows.is_empty()).map(|rows| render(rows)).collect();
     anstream::print!("{}", shown.join("\n"));
     Ok(())
 }
@@ -197,8 +197,14 @@ fn show_targets(checking: &Checking, format: CheckFormat, registries: &RegistryA
         };
         vec![name, target.description]
     });
-    anstream::print!("{}", table::render(&section(&["TARGET", "DESCRIPTION"], rows)));
+    anstream::print!("{}", render(&section(&["TARGET", "DESCRIPTION"], rows)));
     Ok(())
+}
+
+/// What a Dockerfile says, made safe for a terminal.
+fn render(rows: &[Vec<String>]) -> String {
+    let cell = |cell: &String| error::printable(cell);
+    table::render(&rows.iter().map(|row| row.iter().map(cell).collect()).collect::<Vec<_>>())
 }
 
 fn print_json(value: &impl serde::Serialize) {

@@ -145,7 +145,7 @@ fn rules_explain_themselves() {
     let unknown = run(&cli, &["check", "--explain", "TargetArgsTooEarly"]).exited(2);
     assert!(unknown.stderr.contains("did you mean `TargetArgTooEarly`?"), "{}", unknown.stderr);
     let list = run(&cli, &["check", "--list"]).succeeded().stdout;
-    assert_eq!(list.lines().count(), 30);
+    assert_eq!(list.lines().count(), 31);
     let unknown = run(&cli, &["check", "--format", "xml"]).exited(2);
     assert!(unknown.stderr.contains("sarif"), "{}", unknown.stderr);
 }
