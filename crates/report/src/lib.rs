@@ -80,6 +80,18 @@ pub enum TransferKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
+    /// The build context is being fetched or unpacked, before anything is known of the graph.
+    ContextStarted {
+        /// What of it, fit to be shown.
+        what: String,
+    },
+    /// The build context is there, or could not be had; why is the error of the build.
+    ContextFinished {
+        /// Whether it is there.
+        succeeded: bool,
+        /// How long it took.
+        duration: Duration,
+    },
     /// The graph is known; nothing ran yet.
     Planned {
         /// All steps, in graph order.

@@ -30,6 +30,11 @@ impl Printer {
                     .map(|plan| format!("[{}] {}: {}", plan.platform, plan.strategy, plan.reason))
                     .collect()
             }
+            Event::ContextStarted { what } => vec![format!("[context] {what}")],
+            Event::ContextFinished { succeeded, duration } => {
+                let outcome = if *succeeded { "done" } else { "failed" };
+                vec![format!("[context] {outcome} {}", seconds(*duration))]
+            }
             Event::StepStarted { step } => {
                 let name = self.steps.get(step).map_or("", |step| step.name.as_str());
                 vec![self.line(*step, name)]
@@ -130,6 +135,8 @@ mod tests {
             duration: Duration::from_millis(1240),
         };
         let events = [
+            Event::ContextStarted { what: "fetch x".into() },
+            Event::ContextFinished { succeeded: true, duration: Duration::from_millis(42) },
             Event::Planned {
                 steps: vec![
                     step(0, &["linux/amd64", "linux/arm64"], "build", "RUN make"),
@@ -154,6 +161,8 @@ mod tests {
         assert_eq!(
             lines,
             [
+                "[context] fetch x",
+                "[context] done 0.04s",
                 "[linux/amd64] native: because",
                 "[linux/arm64] emulated: because",
                 "[all build 1/4] RUN make",

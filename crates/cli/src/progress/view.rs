@@ -29,6 +29,8 @@ const BLUE: Style = AnsiColor::Blue.on_default();
 /// A build as it is shown.
 #[derive(Debug, Default)]
 pub(crate) struct View {
+    /// What is being done with the build context, and since when.
+    context: Option<(String, Instant)>,
     platforms: Vec<PlatformPlan>,
     steps: BTreeMap<StepId, Step>,
     running: BTreeMap<StepId, Running>,
@@ -55,6 +57,17 @@ impl View {
                     format!("{BOLD}{}{BOLD:#} {DIM}{}: {}{DIM:#}", plan.platform, plan.strategy, plan.reason)
                 };
                 platforms.iter().map(plan).map(|line| fit(&line, width)).collect()
+            }
+            Event::ContextStarted { what } => {
+                self.context = Some((what.clone(), now));
+                Vec::new()
+            }
+            Event::ContextFinished { succeeded, duration } => {
+                let Some((what, _)) = self.context.take() else { return Vec::new() };
+                let mark =
+                    if *succeeded { format!("{GREEN}✓{GREEN:#}") } else { format!("{RED}✗{RED:#}") };
+                let line = format!("{mark} context {DIM}{}{DIM:#} {what}", seconds(*duration));
+                vec![fit(&line, width)]
             }
             Event::StepStarted { step } => {
                 let running = Running { since: now, log: Vec::new(), partial: String::new() };
@@ -114,6 +127,10 @@ impl View {
             .collect();
         running.sort_by_key(|(step, _)| (self.rank(step), step.id));
         let mut lines = Vec::new();
+        if let Some((what, since)) = &self.context {
+            let time = seconds(now.duration_since(*since));
+            lines.push(fit(&format!("{BLUE}▸{BLUE:#} context {DIM}{time}{DIM:#} {what}"), width));
+        }
         for (step, running) in running {
             let time = seconds(now.duration_since(running.since));
             let place = self.place(step);

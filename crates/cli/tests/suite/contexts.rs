@@ -172,7 +172,8 @@ fn a_repository_is_a_context() {
     repository.commit("two").unwrap();
     let url = git.url("app");
 
-    build(&scene, &[&url]).succeeded();
+    let run = scene.archway(&["build", "--progress=plain", "-o", "type=tar,dest=out.tar", &url]).succeeded();
+    assert!(run.stderr.starts_with(&format!("[context] fetch {url}\n[context] done ")), "{}", run.stderr);
     let tree = built(&scene);
     assert_file(&tree, "c/file", "two", (0, 0));
     assert!(!tree.entries.keys().any(|path| path.starts_with("c/.git")));

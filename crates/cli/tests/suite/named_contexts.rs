@@ -78,6 +78,27 @@ fn repositories_and_files_have_names() {
 }
 
 #[test]
+fn mounts_read_what_has_a_name() {
+    let Some(scene) = Scene::new().filter(|_| tools::require("git")) else { return };
+    let git = GitServer::start().unwrap();
+    let repository = git.repository("app").unwrap();
+    repository.write("dir/file", "committed");
+    repository.commit("one").unwrap();
+    scene.file("docs/kept", "directory");
+    scene.file("docs/left", "ignored");
+    scene.file("docs/.dockerignore", "left\n");
+    scene.dockerfile(
+        "FROM BASE AS tools\nRUN false\nFROM BASE AS build\n\
+         RUN --mount=from=docs,target=/docs --mount=from=code,source=dir,target=/code --mount=from=tools,target=/tools \\\n\
+         cat /docs/* /code/file /tools/kept > /all\n\
+         FROM scratch\nCOPY --from=build /all /\n",
+    );
+    let code = format!("code={}", git.url("app"));
+    build(&scene, &["docs=docs", &code, "tools=docs"], &[]).succeeded();
+    assert_built(&scene, "all", "directorycommitteddirectory");
+}
+
+#[test]
 fn images_have_other_names() {
     let Some(scene) = Scene::new() else { return };
     scene.dockerfile("FROM BASE\nCOPY Dockerfile /marker\n");

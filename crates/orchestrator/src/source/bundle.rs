@@ -207,7 +207,7 @@ pub(super) async fn read(context: &Context, location: &ImageLocation) -> Result<
     Ok(Unpacked { made, dockerfile })
 }
 
-fn describe(location: &ImageLocation) -> String {
+pub(super) fn describe(location: &ImageLocation) -> String {
     match location {
         ImageLocation::Registry(reference) => reference.to_string(),
         ImageLocation::OciLayout { dir, tag_or_digest } => match tag_or_digest {

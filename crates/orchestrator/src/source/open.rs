@@ -5,12 +5,14 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use archway_dockerfile::{ast::SourceText, ignore::IgnorePatterns};
 use archway_engine::StepError;
 use archway_graph::BuildArgs;
-use archway_remote::{Credentials, GitSource, HttpSource, Times, redacted};
+use archway_remote::{Credentials, GitSource, GitUrl, HttpSource, Times, redacted};
+use archway_report::Event;
 use archway_source::{Snapshot, SourceError};
 use archway_store::PendingSnapshot;
 
@@ -91,25 +93,19 @@ pub(crate) async fn open(context: &Context, request: &BuildRequest) -> Result<Op
 /// The same for a source that nothing is built from yet.
 pub(super) async fn open_wanted(context: &Context, request: Wanted<'_>) -> Result<Opened, Error> {
     let opening = Opening { context, request };
-    match request.context {
-        ContextSpec::Directory(path) => opening.directory(path).await,
-        ContextSpec::Git(url) => {
-            let mut source = GitSource::from(url.clone());
-            opening.adjust(&mut source, url.times.is_some());
-            let what = source.describe();
-            let fetched = context.engine.checkout(request.credentials, &source).await;
-            let fetched = fetched.map_err(|error| fetching(what, error))?;
-            let snapshot = scan(fetched.directory, Owners::Root).await?;
-            opening.fetched(snapshot, Own::None, Vec::new()).await
-        }
-        ContextSpec::Bundle(location) => {
-            let bundle::Unpacked { made, dockerfile } = bundle::read(context, location).await?;
-            let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
-            opening.fetched(snapshot, dockerfile.map_or(Own::None, Own::Beside), vec![made]).await
-        }
-        ContextSpec::Url(url) => opening.url(url).await,
-        ContextSpec::Stdin => opening.stdin().await,
-    }
+    let what = match request.context {
+        // There is nothing to wait for.
+        ContextSpec::Directory(_) => return opening.open().await,
+        ContextSpec::Git(url) => format!("fetch {}", GitSource::from(url.clone()).describe()),
+        ContextSpec::Url(url) => format!("download {}", redacted(url)),
+        ContextSpec::Stdin => "read standard input".to_owned(),
+        ContextSpec::Bundle(location) => format!("fetch {}", bundle::describe(location)),
+    };
+    context.events.send(Event::ContextStarted { what });
+    let since = Instant::now();
+    let opened = opening.open().await;
+    context.events.send(Event::ContextFinished { succeeded: opened.is_ok(), duration: since.elapsed() });
+    opened
 }
 
 fn fetching(what: String, error: StepError) -> Error {
@@ -140,6 +136,29 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    async fn open(&self) -> Result<Opened, Error> {
+        match self.request.context {
+            ContextSpec::Directory(path) => self.directory(path).await,
+            ContextSpec::Git(url) => self.git(url).await,
+            ContextSpec::Url(url) => self.url(url).await,
+            ContextSpec::Stdin => self.stdin().await,
+            ContextSpec::Bundle(location) => {
+                let bundle::Unpacked { made, dockerfile } = bundle::read(self.context, location).await?;
+                let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
+                self.fetched(snapshot, dockerfile.map_or(Own::None, Own::Beside), vec![made]).await
+            }
+        }
+    }
+
+    async fn git(&self, url: &GitUrl) -> Result<Opened, Error> {
+        let mut source = GitSource::from(url.clone());
+        self.adjust(&mut source, url.times.is_some());
+        let fetched = self.context.engine.checkout(self.request.credentials, &source).await;
+        let fetched = fetched.map_err(|error| fetching(source.describe(), error))?;
+        let snapshot = scan(fetched.directory, Owners::Root).await?;
+        self.fetched(snapshot, Own::None, Vec::new()).await
+    }
+
     /// Build arguments that are for the context.
     fn adjust(&self, source: &mut GitSource, has_times: bool) {
         let argument = |name: &str| self.request.build_args.get(name);
