@@ -49,6 +49,13 @@ pub struct Match {
     pub(crate) implied: BTreeSet<usize>,
 }
 
+impl Match {
+    /// Whether it is a directory with something in it that was asked for.
+    fn takes_something(&self) -> bool {
+        self.below.len() > self.implied.len()
+    }
+}
+
 /// An entry of a matched directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Below<'a> {
@@ -82,14 +89,15 @@ impl Snapshot {
         for part in parts {
             let before = selection.matches.len();
             self.select_source(&part.source, &part.keep, &mut selection)?;
-            let found = &selection.matches[before..];
-            let took = found
-                .iter()
-                .any(|found| !self.matched(found).is_directory() || found.below.len() > found.implied.len());
-            if took || part.pattern.is_none() || found.is_empty() {
+            let Some(pattern) = part.pattern.as_deref() else { continue };
+            let found = selection.matches.split_off(before);
+            let Some(first) = found.first() else { continue };
+            let path = join(self.matched(first), pattern);
+            // A file has nothing in it that could match.
+            selection.matches.extend(found.into_iter().filter(Match::takes_something));
+            if selection.matches.len() > before {
                 continue;
             }
-            let path = join(self.matched(&found[0]), part.pattern.as_deref().unwrap_or_default());
             if part.required {
                 return Err(self.missing(&path, path.clone(), None, false));
             }

@@ -195,5 +195,10 @@ fn a_part_that_must_be_there_is_missed() {
     let error = select("src", "deep/d.txt", true).unwrap_err();
     assert_eq!(error.to_string(), "`src/deep/d.txt` is not in the build context");
     assert_eq!(select("src", "*.md", false).unwrap().unmatched, ["src/*.md"]);
+    // Nothing is below a file.
+    assert!(select("README.md", "x", true).is_err());
+    let below = select("[mst]*c*", "a.txt", false).unwrap();
+    let names: Vec<&str> = below.matches.iter().map(|found| found.name.as_str()).collect();
+    assert_eq!(names, ["src", "to-directory"]);
     assert!(select("src", "deep/c.txt", true).unwrap().unmatched.is_empty());
 }

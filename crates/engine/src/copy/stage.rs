@@ -40,13 +40,11 @@ pub(crate) fn select(view: &Arc<View>, picks: &[Pick], from: &str) -> Result<Vec
     for pick in picks {
         let missing = |pattern: String| StepError::MissingInRootFs { pattern, from: from.to_owned() };
         let matched = expand(view, &pick.path).map_err(StepError::io(&pick.path))?;
-        if matched.is_empty() && !has_wildcards(&pick.path) {
-            return Err(missing(pick.path.clone()));
-        }
+        let matched = matched.map_err(missing)?;
         for path in matched {
             let mut item = item(view, &path).map_err(StepError::io(&path))?;
             let took = take(&mut item, &pick.keep);
-            if pick.required && !took {
+            if pick.required && !(took && item.is_directory()) {
                 return Err(missing(pick::shown(&pick.path, pick.pattern.as_deref().unwrap_or_default())));
             }
             items.push(item);
@@ -127,17 +125,19 @@ fn hash_file(file: Box<dyn Reading>, path: &Path) -> Result<String, StepError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The paths a pattern matches, sorted. Wildcards never match across `/`, and from the first one on
-/// links are matched and not followed.
-fn expand(view: &View, pattern: &str) -> io::Result<Vec<String>> {
+/// The paths a pattern matches, sorted, or what is missing: the part without wildcards, or what a matched
+/// link leads to. Wildcards never match across `/`, and from the first one on links are matched and not
+/// followed.
+fn expand(view: &View, pattern: &str) -> io::Result<Result<Vec<String>, String>> {
     let components: Vec<&str> = tree::components(pattern).collect();
     let plain = components.iter().position(|component| has_wildcards(component)).unwrap_or(components.len());
     let (plain, wild) = components.split_at(plain);
     let start = plain.iter().fold(String::from("/"), |path, component| tree::join(&path, component));
-    let mut paths = match wild {
-        [] => vec![start],
-        _ => vec![tree::resolve(view, &start)?.path],
-    };
+    let resolved = tree::resolve(view, &start)?;
+    if resolved.found.is_none() {
+        return Ok(Err(pattern.to_owned()));
+    }
+    let mut paths = vec![if wild.is_empty() { start } else { resolved.path }];
     for component in wild {
         let glob = Glob::parse(component).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut next = Vec::new();
@@ -149,13 +149,12 @@ fn expand(view: &View, pattern: &str) -> io::Result<Vec<String>> {
         }
         paths = next;
     }
-    let mut found = Vec::new();
-    for path in paths {
-        if tree::resolve(view, &path)?.found.is_some() {
-            found.push(path);
+    for path in &paths {
+        if tree::resolve(view, path)?.found.is_none() {
+            return Ok(Err(path.clone()));
         }
     }
-    Ok(found)
+    Ok(Ok(paths))
 }
 
 /// A source and everything below it. A source that is a symlink is what the link leads to.
