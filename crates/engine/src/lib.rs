@@ -59,9 +59,9 @@ pub use copy::placement::PlacementError;
 pub use error::{Failure, StepError};
 pub use fetch::Fetched;
 pub use image::BaseImage;
-pub use lent::Lent;
+pub use lent::{Lent, NotGiven};
 pub use rootfs::RootFs;
-pub use ssh::SshAgent;
+pub use ssh::{KeyAgent, KeyAgentError, SshAgent};
 
 /// What the engine works with. Cheap to clone.
 #[derive(Clone)]

@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+mod keys;
+
 use archway_graph::Access;
 use tempfile::TempDir;
 use tokio::{
@@ -17,6 +19,8 @@ use tokio::{
     net::{UnixListener, UnixStream},
     task::{AbortHandle, JoinSet},
 };
+
+pub use keys::{KeyAgent, KeyAgentError};
 
 /// Which keys there are.
 const REQUEST_IDENTITIES: u8 = 11;
@@ -28,12 +32,14 @@ const FAILURE: u8 = 5;
 const MAX_MESSAGE: u32 = 256 << 10;
 
 /// An ssh agent that steps may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SshAgent {
     /// The socket it listens on.
     pub socket: PathBuf,
     /// Whether everything is passed on, whatever it is.
     pub raw: bool,
+    /// The agent itself, where it is ours.
+    pub own: Option<Arc<KeyAgent>>,
 }
 
 /// A socket for one step; gone when dropped.
@@ -160,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn keys_can_be_used_and_not_changed() {
         let directory = tempfile::tempdir().unwrap();
-        let agent = SshAgent { socket: echo(directory.path()), raw: false };
+        let agent = SshAgent { socket: echo(directory.path()), raw: false, own: None };
         let socket = AgentSocket::listen(&agent, &access()).unwrap();
         let requests: [&[u8]; 5] = [&[11], &[17, 1], &[19], &[13, 7], &[27]];
         let expected = [vec![11, b'!'], vec![5], vec![5], vec![13, 7, b'!'], vec![5]];
@@ -175,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_raw_socket_passes_everything_on() {
         let directory = tempfile::tempdir().unwrap();
-        let agent = SshAgent { socket: echo(directory.path()), raw: true };
+        let agent = SshAgent { socket: echo(directory.path()), raw: true, own: None };
         let socket = AgentSocket::listen(&agent, &access()).unwrap();
         assert_eq!(ask(&socket, &[&[17, 1]]).await, [vec![17, 1, b'!']]);
     }
@@ -183,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_of_any_length_is_not_believed() {
         let directory = tempfile::tempdir().unwrap();
-        let agent = SshAgent { socket: echo(directory.path()), raw: false };
+        let agent = SshAgent { socket: echo(directory.path()), raw: false, own: None };
         let socket = AgentSocket::listen(&agent, &access()).unwrap();
         let mut stream = UnixStream::connect(socket.path()).await.unwrap();
         stream.write_u32(u32::MAX).await.unwrap();

@@ -1,15 +1,16 @@
 //! What RUN steps get and may do: `--secret`, `--ssh`, `--add-host`, `--shm-size`, `--ulimit`, `--allow`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     io::Read as _,
     net::{IpAddr, Ipv4Addr},
     os::unix::{ffi::OsStringExt as _, fs::FileTypeExt as _},
     path::PathBuf,
+    sync::Arc,
 };
 
-use archway_engine::{Lent, SshAgent};
+use archway_engine::{KeyAgent, KeyAgentError, Lent, SshAgent};
 use archway_graph::{Entitlement, ExtraHost, ResourceLimit, RunSettings, size};
 use archway_remote::Credentials;
 use archway_sandbox::{Private, Resource};
@@ -33,8 +34,9 @@ pub(crate) struct LentArgs {
     #[arg(long, value_name = "id=ID[,src=FILE|,env=VAR]")]
     secret: Vec<String>,
 
-    /// Lend an ssh agent to RUN steps that mount it and to git, by default the one at $SSH_AUTH_SOCK
-    #[arg(long, value_name = "default|ID[=SOCKET]")]
+    /// Lend an ssh agent to RUN steps that mount it and to git: one with these keys, or by default that at
+    /// $SSH_AUTH_SOCK
+    #[arg(long, value_name = "default|ID[=SOCKET|KEY[,KEY]]")]
     ssh: Vec<String>,
 }
 
@@ -109,8 +111,10 @@ impl LentArgs {
 
 /// What git and downloads may use of it.
 pub(super) fn credentials(lent: &Lent) -> Credentials {
-    let secrets: BTreeMap<String, Private> = lent.secrets.clone();
-    let mut credentials = Credentials::new(move |id| secrets.get(id).map(|secret| secret.bytes().to_vec()));
+    // An agent of our own lives as long as it is lent to somebody.
+    let kept = lent.clone();
+    let mut credentials =
+        Credentials::new(move |id| kept.secrets.get(id).map(|secret| secret.bytes().to_vec()));
     credentials.ssh_agent = lent.ssh.get(DEFAULT_AGENT).map(|agent| agent.socket.clone());
     credentials
 }
@@ -194,17 +198,29 @@ fn secret_source(text: &str, is_set: impl Fn(&str) -> bool) -> Result<(String, S
 fn ssh(text: &str) -> Result<(String, SshAgent), CliError> {
     const FLAG: &str = "--ssh";
     let (id, paths) = text.split_once('=').unwrap_or((text, ""));
-    let (mut socket, mut raw) = (None, false);
+    let (mut socket, mut keys, mut raw) = (None, Vec::new(), false);
     for field in paths.split(',').filter(|field| !field.is_empty()) {
         match field.strip_prefix("raw=") {
             Some("true") => raw = true,
             Some("false") => raw = false,
             Some(_) => return Err(CliError::usage(FLAG, format!("`{field}` is neither true nor false"))),
-            None if socket.is_some() => {
-                return Err(CliError::usage(FLAG, format!("`{text}` names more than one socket")));
+            None if is_socket(field)? => {
+                if socket.replace(PathBuf::from(field)).is_some() {
+                    return Err(CliError::usage(FLAG, format!("`{text}` names more than one socket")));
+                }
             }
-            None => socket = Some(PathBuf::from(field)),
+            None => keys.push(PathBuf::from(field)),
         }
+    }
+    let id = if id.is_empty() { DEFAULT_AGENT } else { id };
+    if !keys.is_empty() {
+        if socket.is_some() || raw {
+            let message = format!("`{text}` mixes key files with a socket or raw=true");
+            return Err(CliError::usage(FLAG, message));
+        }
+        let agent = KeyAgent::start(&keys).map_err(key_error)?;
+        let socket = agent.socket();
+        return Ok((id.to_owned(), SshAgent { socket, raw, own: Some(Arc::new(agent)) }));
     }
     let own = || std::env::var_os(AGENT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let socket = socket.or_else(own).ok_or_else(|| CliError::Usage {
@@ -212,20 +228,31 @@ fn ssh(text: &str) -> Result<(String, SshAgent), CliError> {
         message: format!("no ssh agent: {AGENT_VARIABLE} is not set"),
         hint: Some("start one with `eval $(ssh-agent)`, and add keys with `ssh-add`".to_owned()),
     })?;
-    let metadata = fs::metadata(&socket).map_err(|source| CliError::File {
-        action: "use the ssh agent",
-        path: socket.display().to_string(),
-        source,
-    })?;
-    if !metadata.file_type().is_socket() {
-        return Err(CliError::Usage {
-            flag: FLAG,
-            message: format!("`{}` is not the socket of an ssh agent", socket.display()),
-            hint: Some("key files are lent by an agent: `ssh-add KEY`, then --ssh default".to_owned()),
-        });
+    if !is_socket(&socket.to_string_lossy())? {
+        let message = format!("`{}` is not the socket of an ssh agent", socket.display());
+        return Err(CliError::usage(FLAG, message));
     }
-    let id = if id.is_empty() { DEFAULT_AGENT } else { id };
-    Ok((id.to_owned(), SshAgent { socket, raw }))
+    Ok((id.to_owned(), SshAgent { socket, raw, own: None }))
+}
+
+fn is_socket(path: &str) -> Result<bool, CliError> {
+    let failed =
+        |source| CliError::File { action: "use the ssh key or socket", path: path.to_owned(), source };
+    Ok(fs::metadata(path).map_err(failed)?.file_type().is_socket())
+}
+
+fn key_error(error: KeyAgentError) -> CliError {
+    CliError::Usage {
+        flag: "--ssh",
+        message: error.to_string(),
+        hint: Some(match error {
+            KeyAgentError::Start(_) => "install OpenSSH's client, or name the socket of an agent".to_owned(),
+            KeyAgentError::Refused(_) => {
+                "name a private key or the socket of an agent; a passphrase is asked for on a terminal"
+                    .to_owned()
+            }
+        }),
+    }
 }
 
 fn host(text: &str) -> Result<ExtraHost, CliError> {

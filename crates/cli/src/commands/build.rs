@@ -4,7 +4,7 @@ use std::path::Path;
 
 use archway_check::Report;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
-use archway_engine::{Failure, StepError};
+use archway_engine::{Failure, Lent, NotGiven, StepError};
 use archway_orchestrator::{BuildReport, Prepared, build::BuildFailure, request::BuildRequest};
 use archway_report::{Event, Events, PlatformResult};
 use serde_json::{Map, Value, json};
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
         if shown == ProgressMode::Rawjson {
             checked.tell(&context.events);
         }
-        let failed_step = FailedStep::new(&prepared);
+        let failed_step = FailedStep::new(&prepared, &request);
         let report = archway_orchestrator::build(&context, &request, prepared, interrupt).await?;
         Ok((report, failed_step, checked))
     });
@@ -132,6 +132,7 @@ impl Checked {
 
 /// What is needed to show where a step failed, kept while the build runs.
 struct FailedStep {
+    lent: Lent,
     graph: std::sync::Arc<archway_graph::Graph>,
     dockerfile: std::sync::Arc<archway_dockerfile::ast::Dockerfile>,
     steps: Vec<archway_report::Step>,
@@ -139,8 +140,9 @@ struct FailedStep {
 }
 
 impl FailedStep {
-    fn new(prepared: &Prepared) -> Self {
+    fn new(prepared: &Prepared, request: &BuildRequest) -> Self {
         Self {
+            lent: request.lent.clone(),
             graph: prepared.graph.clone(),
             dockerfile: prepared.dockerfile.clone(),
             steps: prepared.steps.clone(),
@@ -172,6 +174,16 @@ impl FailedStep {
         }
     }
 
+    /// What a failed command may have missed, because it can do without.
+    fn not_given(&self, failure: &Failure) -> Option<String> {
+        let archway_graph::Op::Run(op) = &self.graph.node(failure.node).op else { return None };
+        if !matches!(*failure.error, StepError::Exit(_) | StepError::Signal(_)) {
+            return None;
+        }
+        let missing: Vec<String> = self.lent.not_given(op).iter().map(flag).collect();
+        (!missing.is_empty()).then(|| missing.join("; "))
+    }
+
     fn step(&self, failure: &Failure, result: &PlatformResult) -> String {
         let id = archway_engine::step_id(failure.node);
         let step = self.steps.iter().find(|step| step.id == id);
@@ -186,7 +198,7 @@ impl FailedStep {
             }
             text.push('\n');
         }
-        let hint = step_hint(&failure.error);
+        let hint = self.not_given(failure).or_else(|| step_hint(&failure.error));
         match self.graph.node(failure.node).span {
             Some(span) => {
                 let diagnostic = Diagnostic { message, span, label: label(failure), hint };
@@ -195,6 +207,14 @@ impl FailedStep {
             None => text.push_str(&error::plain(&message, &error::chain(&*failure.error), hint.as_deref())),
         }
         text
+    }
+}
+
+/// How to give a step what it would have got.
+fn flag(missing: &NotGiven) -> String {
+    match missing {
+        NotGiven::Secret(id) => format!("{missing}: --secret id={id},src=FILE"),
+        NotGiven::Ssh(id) => format!("{missing}: --ssh {id}"),
     }
 }
 

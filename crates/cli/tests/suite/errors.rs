@@ -105,6 +105,7 @@ refused! {
     mount_option_of_another_type: "FROM BASE\nRUN --mount=type=cache,target=/c,size=1g true\n", [];
     missing_mount_source: "FROM BASE\nRUN --mount=from=BASE,source=/nothing,target=/c true\n", [];
     missing_secret: "FROM BASE\nRUN --mount=type=secret,id=key,required true\n", [];
+    optional_secret_not_given: "FROM BASE\nRUN --mount=type=secret,id=key cat /run/secrets/key\n", [];
     insecure_step: "FROM BASE\nRUN --security=insecure true\n", [];
     device: "FROM BASE\nRUN --device=vendor.com/gpu true\n", [];
     unreachable_url: "FROM BASE\nADD http://localhost:1/x /\n", [];
