@@ -8,7 +8,7 @@ use std::{
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use reqwest::{
-    Client, Method, Response, StatusCode,
+    Client, ClientBuilder, Method, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE,
         IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
@@ -188,6 +188,8 @@ pub enum Downloaded {
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Result<Client, String>,
+    /// For this machine's own servers.
+    direct: Result<Client, String>,
     credentials: Credentials,
     limit: u64,
 }
@@ -199,15 +201,18 @@ impl HttpClient {
             // Another thread may be faster, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let client = Client::builder()
+        let direct = Self::settings().no_proxy().build().map_err(|error| innermost(&error));
+        let client = Self::settings().build().map_err(|error| innermost(&error));
+        Self { client, direct, credentials, limit: MAX_BYTES }
+    }
+
+    fn settings() -> ClientBuilder {
+        Client::builder()
             .user_agent(concat!("archway/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE)
             // Redirects are followed one by one by us: each hop decides anew about credentials.
             .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| innermost(&error));
-        Self { client, credentials, limit: MAX_BYTES }
     }
 
     /// The same with another bound for files.
@@ -232,6 +237,7 @@ impl HttpClient {
             source,
             hasher: Hasher::new(source.checksum.as_ref().map(|checksum| checksum.algorithm)),
             received: 0,
+            skip: 0,
             validators: Validators::default(),
             to,
             progress,
@@ -252,18 +258,20 @@ impl HttpClient {
     async fn send(&self, source: &HttpSource, headers: &HeaderMap) -> Result<(Response, bool), HttpError> {
         let shown = || source.describe();
         let bad = |problem: String| HttpError::Url { url: shown(), problem };
-        let client = self
-            .client
-            .as_ref()
-            .map_err(|problem| HttpError::Connection { url: shown(), problem: problem.clone() })?;
         let mut url = Url::parse(&source.url).map_err(|error| bad(error.to_string()))?;
-        let first = url.host_str().map(str::to_owned);
+        let place = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+        let first = place(&url);
         for _ in 0..=MAX_REDIRECTS {
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(bad(format!("it leads to a `{}:` URL", url.scheme())));
             }
+            // A proxy's loopback is another machine.
+            let client = if is_loopback(&url) { &self.direct } else { &self.client };
+            let client = client
+                .as_ref()
+                .map_err(|problem| HttpError::Connection { url: shown(), problem: problem.clone() })?;
             let mut request = client.request(Method::GET, url.clone()).headers(headers.clone());
-            let is_asked = url.host_str() == first.as_deref();
+            let is_asked = place(&url) == first;
             let authorization = is_asked.then(|| self.credentials.for_http(url.as_str())).flatten();
             let tried = authorization.is_some() || !url.username().is_empty();
             if let Some(text) = authorization {
@@ -305,6 +313,8 @@ struct Transfer<'a> {
     source: &'a HttpSource,
     hasher: Hasher,
     received: u64,
+    /// Bytes that come again: the server has no ranges.
+    skip: u64,
     validators: Validators,
     to: &'a mut (dyn Write + Send),
     progress: &'a (dyn Fn(u64, Option<u64>) + Sync),
@@ -345,7 +355,10 @@ impl Transfer<'_> {
                     return Err(HttpError::Changed { url: url() });
                 }
             }
-            // It is another file now, or the server has no ranges; what was written cannot be unwritten.
+            // The server has no ranges: what is here already comes again.
+            StatusCode::OK if self.received > 0 && Validators::of(response.headers()) == self.validators => {
+                self.skip = self.received;
+            }
             _ if status.is_success() && self.received > 0 => return Err(HttpError::Changed { url: url() }),
             StatusCode::PARTIAL_CONTENT => return Err(HttpError::Changed { url: url() }),
             _ if status.is_success() => self.validators = Validators::of(response.headers()),
@@ -354,7 +367,7 @@ impl Transfer<'_> {
                 return Err(HttpError::Status { url: url(), status, host, tried });
             }
         }
-        let total = response.content_length().map(|length| length + self.received);
+        let total = response.content_length().map(|length| length + self.received - self.skip);
         if total.is_some_and(|total| total > self.http.limit) {
             return Err(HttpError::TooLarge { url: url(), limit: self.http.limit });
         }
@@ -387,6 +400,9 @@ impl Transfer<'_> {
     }
 
     fn take(&mut self, chunk: &[u8], total: Option<u64>) -> Result<(), HttpError> {
+        let known = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+        self.skip -= known as u64;
+        let chunk = &chunk[known..];
         let received = self.received + chunk.len() as u64;
         if received > self.http.limit {
             return Err(HttpError::TooLarge { url: self.source.describe(), limit: self.http.limit });
@@ -443,6 +459,15 @@ impl Hasher {
             None => sha256.clone(),
         };
         (sha256, other)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

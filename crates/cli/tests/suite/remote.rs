@@ -53,6 +53,35 @@ fn downloads_and_repositories_are_added_by_a_normal_user() {
 }
 
 #[test]
+fn builds_at_the_same_time_share_what_is_fetched() {
+    let Some(scene) = Scene::new().filter(|_| tools::require("git")) else { return };
+    let web = WebServer::start(|_| Response::new(200, "downloaded").header("ETag", "\"1\"")).unwrap();
+    let git = GitServer::start().unwrap();
+    let repository = git.repository("app").unwrap();
+    let commits: Vec<String> = (0..3)
+        .map(|number| {
+            repository.write("file", &number.to_string());
+            repository.commit("more").unwrap()
+        })
+        .collect();
+    let (url, app) = (web.url("/name"), git.url("app"));
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let commit = &commits[number % commits.len()];
+            let text = format!("FROM scratch\nADD {url} /\nADD {app}#{commit} /\n");
+            scene.file(&format!("{number}/Dockerfile"), &text);
+            let scene = &scene;
+            scope.spawn(move || {
+                let (context, out) = (number.to_string(), format!("out{number}"));
+                scene.archway(&["build", "-q", "-o", &out, &context]).succeeded();
+                assert_eq!(read(scene, &format!("{out}/file")), (number % 3).to_string());
+                assert_eq!(read(scene, &format!("{out}/name")), "downloaded");
+            });
+        }
+    });
+}
+
+#[test]
 fn what_is_not_there_is_told_at_its_line() {
     let Some(scene) = Scene::new().filter(|_| tools::require("git")) else { return };
     let git = GitServer::start().unwrap();

@@ -119,6 +119,9 @@ impl GitError {
             Self::Checksum { .. } => {
                 Some("if the change is meant, write the new commit as the checksum".to_owned())
             }
+            Self::Failed { message, .. } if message.contains("'archway' does not appear to be") => {
+                Some("git 2.31 or newer is needed; `git --version` says which one is there".to_owned())
+            }
             _ => None,
         }
     }

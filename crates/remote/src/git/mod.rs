@@ -8,7 +8,10 @@ mod error;
 mod program;
 mod refs;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 pub use error::GitError;
 pub use refs::Revision;
@@ -88,10 +91,8 @@ impl GitClient {
         into: &Path,
     ) -> Result<(), GitError> {
         let git = self.git(source).repository(place.repository);
-        if !place.repository.join("HEAD").is_file() {
-            let format = format!("--object-format={}", object_format(revision));
-            git.run("prepare a repository for", &["init", "--quiet", "--bare", "--template=", &format])
-                .await?;
+        if !place.repository.exists() {
+            self.make_repository(source, revision, place).await?;
         }
         fetch(&git, revision, place.repository).await?;
         if let Some(expected) = &source.checksum {
@@ -104,6 +105,34 @@ impl GitClient {
         }
         checkout::files(&git, source, revision, place, into).await
     }
+
+    /// Made aside, so that it is whole or not there.
+    async fn make_repository(
+        &self,
+        source: &GitSource,
+        revision: &Revision,
+        place: Workplace<'_>,
+    ) -> Result<(), GitError> {
+        let aside = place.scratch.join("bare");
+        let format = format!("--object-format={}", object_format(revision));
+        let init = ["init", "--quiet", "--bare", "--template=", &format];
+        self.git(source).repository(&aside).run("prepare a repository for", &init).await?;
+        fs::rename(&aside, place.repository).map_err(GitError::io(place.repository))
+    }
+}
+
+/// Removes the locks of a process that was killed; nobody else is here.
+fn unlock(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            unlock(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// `sha1` or `sha256`
@@ -146,12 +175,9 @@ fn kept(revision: &Revision) -> String {
 
 /// Brings the revision into the repository, and as little else as the server allows.
 async fn fetch(git: &Git, revision: &Revision, repository: &Path) -> Result<(), GitError> {
+    unlock(repository).map_err(GitError::io(repository))?;
     if has(git, &revision.object).await? {
         return keep(git, revision).await;
-    }
-    // Left by a process that was killed; nobody else is here.
-    for lock in ["shallow.lock", "packed-refs.lock"] {
-        let _ = std::fs::remove_file(repository.join(lock));
     }
     let mut wanted = vec![revision.object.as_str()];
     if !is_commit(&revision.name) {

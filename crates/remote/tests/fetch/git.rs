@@ -142,6 +142,23 @@ async fn a_revision_that_was_resolved_stays_it_though_the_branch_moves() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_left_is_in_nobodys_way() {
+    let Some(bench) = bench() else { return };
+    let repository = bench.repository();
+    repository.write("file", "one");
+    repository.commit("one").unwrap();
+    bench.fetch("#main").await.unwrap();
+    repository.write("file", "two");
+    let second = repository.commit("two").unwrap();
+    let kept = bench.directory.path().join("repository");
+    let commit = format!("refs/archway/{second}.lock");
+    for lock in ["shallow.lock", "config.lock", "refs/archway-incoming.lock", &commit] {
+        fs::write(kept.join(lock), "").unwrap();
+    }
+    assert_eq!(read(&bench.fetch("#main").await.unwrap(), "file"), "two");
+}
+
+#[tokio::test]
 async fn modes_links_and_times_are_as_committed() {
     let Some(bench) = bench() else { return };
     let repository = bench.repository();

@@ -99,6 +99,18 @@ async fn a_broken_download_goes_on_where_it_broke() {
 }
 
 #[tokio::test]
+async fn a_broken_download_is_finished_where_a_server_has_no_ranges() {
+    let count = AtomicUsize::new(0);
+    let server = server(move |_| {
+        let breaks_after = [Some(4), Some(7), None][count.fetch_add(1, Ordering::SeqCst)];
+        Response { breaks_after, ..Response::new(200, "0123456789") }.header("ETag", "\"1\"")
+    });
+    let (bytes, result) = download(&client(), &server.url("/a"), None).await;
+    assert!(matches!(result, Ok(Downloaded::New { size: 10, .. })), "{result:?}");
+    assert_eq!(bytes, b"0123456789");
+}
+
+#[tokio::test]
 async fn a_file_that_changed_meanwhile_is_not_mixed() {
     let count = AtomicUsize::new(0);
     let server = server(move |_| {
