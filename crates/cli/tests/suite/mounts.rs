@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
 };
@@ -140,28 +141,71 @@ fn each_platform_has_a_cache_of_its_own() {
     assert_eq!(all, [1, 2], "one of them found what the other one wrote");
 }
 
+/// The lock of the only cache mount there is, taken as a step takes it.
+fn locked_mount(scene: &Scene) -> fs::File {
+    let mut mounts = fs::read_dir(scene.cli.root().join("cache-mounts")).unwrap();
+    let file = fs::File::open(mounts.next().unwrap().unwrap().path().join("lock")).unwrap();
+    assert!(mounts.next().is_none());
+    file.lock().unwrap();
+    file
+}
+
 #[test]
 fn a_locked_cache_has_one_user_at_a_time() {
     let Some(scene) = Scene::new() else { return };
-    let step = "RUN --mount=type=cache,id=shared:lock,target=/c,sharing=locked \
-        mkdir /c/used && sleep 0.5 && rmdir /c/used";
-    scene.dockerfile(&format!(
-        "FROM BASE AS a\n{step} && : 1\nFROM BASE AS b\n{step} && : 2\nFROM BASE AS c\n{step} && : 3\n\
-         FROM BASE\nRUN --mount=from=a,target=/a --mount=from=b,target=/b --mount=from=c,target=/c true\n"
-    ));
-    let run = scene.build(&["-o", "type=cacheonly", "--jobs", "3", "--progress", "plain"]).succeeded();
-    assert!(run.stderr.contains("waiting for the cache mount shared:lock"), "{}", run.stderr);
+    let dockerfile = |number: u32| {
+        format!(
+            "FROM BASE\nRUN --mount=type=cache,id=one,target=/c,sharing=locked \
+             --mount=type=cache,id=one,target=/again echo {number} >> /c/log && cp /again/log /log\n"
+        )
+    };
+    built(&scene, &dockerfile(1), &[]);
+    let lock = locked_mount(&scene);
+    scene.dockerfile(&dockerfile(2));
+    let mut command = scene.cli.command();
+    let arguments = ["build", "-o", "type=local,dest=out", "--platform", "local", "--progress", "plain", "."];
+    let mut build = command.args(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines();
+    let waits = lines.any(|line| line.unwrap().contains("waiting for the cache mount one"));
+    assert!(waits && build.try_wait().unwrap().is_none());
+    drop(lock);
+    lines.for_each(drop);
+    assert!(build.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(scene.cli.work().join("out/log")).unwrap(), "1\n2\n");
 }
 
 #[test]
 fn a_private_cache_is_not_shared_while_it_is_used() {
     let Some(scene) = Scene::new() else { return };
-    let step =
-        "RUN --mount=type=cache,id=own,target=/c,sharing=private mkdir /c/used && sleep 0.5 && rmdir /c/used";
-    scene.dockerfile(&format!(
-        "FROM BASE AS a\n{step} && : 1\nFROM BASE\n{step} && : 2\nRUN --mount=from=a,target=/a true\n"
-    ));
-    scene.build(&["-o", "type=cacheonly", "--jobs", "2"]).succeeded();
+    let dockerfile = |number: u32| {
+        format!(
+            "FROM BASE\nRUN --mount=type=cache,id=own,target=/c,sharing=private \
+             echo {number} >> /c/log && cp /c/log /log\n"
+        )
+    };
+    built(&scene, &dockerfile(1), &[]);
+    let lock = locked_mount(&scene);
+    assert_eq!(built(&scene, &dockerfile(2), &[]).text("log"), "2\n", "another one");
+    drop(lock);
+    assert_eq!(built(&scene, &dockerfile(3), &[]).text("log"), "1\n3\n", "the first one again");
+}
+
+#[test]
+fn a_cache_survives_a_killed_build() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile(
+        "FROM BASE\nRUN --mount=type=cache,id=one,target=/c,sharing=locked \
+         test -e /c/log && cp /c/log /log || { echo written > /c/log && echo now && sleep 1000; }\n",
+    );
+    let mut command = scene.cli.command();
+    let arguments = ["build", "-o", "type=local,dest=out", "--platform", "local", "--progress", "plain", "."];
+    let mut build = command.args(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("| now")));
+    build.kill().unwrap();
+    build.wait().unwrap();
+    scene.archway(&arguments).succeeded();
+    assert_eq!(fs::read_to_string(scene.cli.work().join("out/log")).unwrap(), "written\n");
 }
 
 #[test]
