@@ -7,7 +7,8 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -137,11 +138,10 @@ impl Engine {
         let pending = store.snapshots().begin()?;
         let path = pending.delta().join(&source.name);
         let mut file = create(&path).map_err(StepError::io(&path))?;
-        let progress = Progress { events, name: &source.name };
+        let progress = Progress { events, name: &source.name, told: AtomicU64::new(0) };
         let validators = known.as_ref().map(|known| &known.validators);
         let client = HttpClient::new(credentials.clone());
-        let told = std::sync::atomic::AtomicU64::new(0);
-        let tell = |current: u64, total| progress.tell(&told, current, total);
+        let tell = |current, total| progress.tell(current, total);
         let (validators, digest) = match client.download(source, validators, &mut file, &tell).await? {
             Downloaded::Unchanged => {
                 let found = Delta::find(store, url)?;
@@ -180,7 +180,7 @@ fn remember(store: &Store, key: Key, delta: &Delta, metadata: String) -> Result<
     Ok(store.cache().put(&key.into(), &record)?)
 }
 
-fn create(path: &std::path::Path) -> io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(DOWNLOAD_MODE).open(path)?;
     // Not left to the umask.
     rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(DOWNLOAD_MODE))?;
@@ -197,13 +197,14 @@ fn set_modified(file: &File, seconds: Option<i64>) -> io::Result<()> {
 struct Progress<'a> {
     events: &'a Events,
     name: &'a str,
+    /// Bytes that were told of.
+    told: AtomicU64,
 }
 
 impl Progress<'_> {
-    fn tell(&self, told: &std::sync::atomic::AtomicU64, current: u64, total: Option<u64>) {
-        use std::sync::atomic::Ordering::Relaxed;
-        if current - told.load(Relaxed) >= PROGRESS_STEP {
-            told.store(current, Relaxed);
+    fn tell(&self, current: u64, total: Option<u64>) {
+        if current - self.told.load(Ordering::Relaxed) >= PROGRESS_STEP {
+            self.told.store(current, Ordering::Relaxed);
             self.send(current, total, false);
         }
     }

@@ -89,7 +89,7 @@ impl Written {
                 words.push(format!("{flag}={value}"));
             }
         }
-        words.extend_from_slice(&self.sources);
+        words.extend(self.sources.iter().map(|source| remote::shown(source)));
         words.extend(copy.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name)));
         words.push(self.destination.clone());
         format!("{} # buildkit", words.join(" "))

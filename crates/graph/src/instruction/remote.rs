@@ -1,7 +1,7 @@
 //! Sources of `ADD` that are not on this machine.
 
 use archway_dockerfile::ast::{Copy, Word};
-use archway_remote::{Checksum, GitSource, GitUrl, HttpSource, http_url};
+use archway_remote::{Checksum, GitSource, GitUrl, HttpSource, http_url, redacted};
 
 use crate::{
     error::{LowerError, LowerProblem},
@@ -17,6 +17,11 @@ pub(super) fn is_remote(source: &str) -> bool {
         Ok(None) => http_url::is_http(source),
         Err(_) => true,
     }
+}
+
+/// A source as the history has it: an image is read by others than those who know a URL's password.
+pub(super) fn shown(source: &str) -> String {
+    if is_remote(source) { redacted(source) } else { source.to_owned() }
 }
 
 /// The flags of `ADD` that are for such sources.

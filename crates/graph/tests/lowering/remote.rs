@@ -47,6 +47,8 @@ fn flags_and_queries_are_for_the_source() {
         assert_eq!(line, format!("1: {expected} | 0"));
         let name = &graph.nodes[1].label.as_ref().unwrap().name;
         assert!(!name.contains("u:p"), "{name}");
+        let history = format!("{:?}", graph.outputs[0].config.history);
+        assert!(!history.contains("u:p"), "{history}");
     }
 }
 
