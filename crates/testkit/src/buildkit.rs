@@ -57,8 +57,14 @@ impl Programs {
             .map(PathBuf::from)
             .or_else(|| cache.or_else(home).map(|cache| cache.join("archway/peers")))?;
         let directory = peers.join(format!("buildkit-{VERSION}"));
-        let complete = ["buildkitd", "buildctl"].iter().all(|program| directory.join(program).is_file());
+        let complete =
+            ["buildkitd", "buildctl", "language"].iter().all(|program| directory.join(program).is_file());
         complete.then_some(Self { directory })
+    }
+
+    /// The program that answers what BuildKit's own packages make of words and ignore files.
+    pub fn language(&self) -> PathBuf {
+        self.directory.join("language")
     }
 
     /// Starts a daemon that reads `registries` (`localhost:5000`) over plain HTTP, and waits until it answers.

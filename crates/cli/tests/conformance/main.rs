@@ -14,6 +14,7 @@
 //! | [`build`] | one fixture, built by either program |
 //! | [`image`] | what an OCI archive holds |
 //! | [`compare`] | differences |
+//! | [`language`] | random words and ignore files, read by BuildKit's packages and by ours |
 //! | [`report`] | verdicts, the report, docs/compatibility.md |
 
 mod bases;
@@ -22,6 +23,7 @@ mod compare;
 mod context;
 mod fixture;
 mod image;
+mod language;
 mod report;
 mod servers;
 
