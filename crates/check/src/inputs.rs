@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use archway_dockerfile::{ast::Dockerfile, ignore::IgnorePatterns};
-use archway_graph::BuildArgs;
+use archway_graph::{BuildArgs, NamedContexts};
 use archway_oci::{ImageConfig, Platform};
 
 /// A Dockerfile, how it would be built, and what is known of the world around it.
@@ -13,6 +13,8 @@ pub struct Inputs<'a> {
     pub dockerfile: &'a Dockerfile,
     /// `--build-arg`.
     pub build_args: &'a BuildArgs,
+    /// `--build-context`.
+    pub named_contexts: &'a NamedContexts,
     /// `--target`: name or number of a stage; `None` is the last.
     pub target: Option<&'a str>,
     /// Whether rules that follow the instructions of a stage look at all stages, or only at those that the

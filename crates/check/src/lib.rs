@@ -2,13 +2,14 @@
 //!
 //! ```
 //! use archway_check::{Inputs, KnownBases, check};
-//! use archway_graph::BuildArgs;
+//! use archway_graph::{BuildArgs, NamedContexts};
 //! use archway_oci::Platform;
 //!
 //! let file = archway_dockerfile::parse("Dockerfile", "FROM debian\nCMD server --port 80\n")?;
 //! let report = check(&Inputs {
 //!     dockerfile: &file,
 //!     build_args: &BuildArgs::default(),
+//!     named_contexts: &NamedContexts::default(),
 //!     target: None,
 //!     all_stages: true,
 //!     platforms: &[],
@@ -30,7 +31,7 @@ use archway_dockerfile::{
     ParseError,
     ast::{SourceText, Spanned},
 };
-use archway_graph::BuildArgs;
+use archway_graph::{BuildArgs, NamedContexts};
 use archway_oci::Platform;
 use thiserror::Error;
 
@@ -148,6 +149,7 @@ pub fn check_before(
     let inputs = Inputs {
         dockerfile: &file,
         build_args,
+        named_contexts: &NamedContexts::default(),
         target: None,
         all_stages: true,
         platforms: &[],

@@ -7,6 +7,7 @@ use archway_dockerfile::{
     expand::{Expanded, Lookup, expand_word},
     mount::MountKey,
 };
+use archway_graph::NamedContext;
 use archway_oci::Platform;
 
 use crate::{architecture, inputs::Inputs, site::Site};
@@ -127,6 +128,8 @@ pub(crate) struct StageModel {
     pub(crate) for_one: bool,
     /// Whether it is for Windows.
     pub(crate) windows: bool,
+    /// Whether a named context stands in for it, so that its instructions mean nothing.
+    pub(crate) replaced: bool,
     /// Whether the target needs it.
     pub(crate) needed: bool,
 }
@@ -161,11 +164,15 @@ impl<'a> Model<'a> {
         let mut stages: Vec<StageModel> = Vec::with_capacity(document.stages.len());
         for (index, text) in document.stages.iter().enumerate() {
             let runs_on = runs_on(text.stage, document.file, &globals);
-            let base = base(document, index, &globals, platform);
+            let replaced =
+                text.stage.name.as_ref().and_then(|name| named_context(inputs, &name.value, platform));
+            let is_replaced = replaced.is_some();
+            let base = replaced.unwrap_or_else(|| base(document, index, &globals, inputs, platform));
             let own = StageModel {
                 for_one: is_for_one(text.stage, &runs_on),
                 windows: platform.os == "windows" || is_windows(text.stage),
                 root: index,
+                replaced: is_replaced,
                 needed: false,
                 runs_on,
                 base,
@@ -286,10 +293,21 @@ fn predefined(
     ]
 }
 
+/// What a named context is as a base.
+fn named_context(inputs: &Inputs<'_>, name: &str, platform: &Platform) -> Option<Base> {
+    let (_, context) = inputs.named_contexts.find(name, platform)?;
+    Some(match context {
+        NamedContext::Scratch => Base::Scratch,
+        NamedContext::Image(image) => Base::Image(image.clone(), platform.clone()),
+        NamedContext::Directory | NamedContext::Git(_) | NamedContext::Http(_) => Base::Unknown,
+    })
+}
+
 fn base(
     document: &Document<'_>,
     index: usize,
     globals: &BTreeMap<String, String>,
+    inputs: &Inputs<'_>,
     target: &Platform,
 ) -> Base {
     let stage = document.stages[index].stage;
@@ -299,6 +317,9 @@ fn base(
     }
     if let Some(earlier) = document.stage_before(index, &name.value) {
         return Base::Stage(earlier);
+    }
+    if let Some(base) = named_context(inputs, &name.value, target) {
+        return base;
     }
     if name.value.parse::<archway_oci::Reference>().is_err() {
         return Base::Unknown;

@@ -8,7 +8,7 @@ use archway_dockerfile::{
     expand::{Lookup as _, expand_word},
     mount::{Mount, MountKey},
 };
-use archway_graph::BuildArgs;
+use archway_graph::{BuildArgs, NamedContexts};
 use archway_oci::Platform;
 use serde::Serialize;
 
@@ -91,6 +91,7 @@ pub fn outline(
     let inputs = Inputs {
         dockerfile: file,
         build_args,
+        named_contexts: &NamedContexts::default(),
         target,
         all_stages: false,
         platforms: &[],

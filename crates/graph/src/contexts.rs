@@ -78,7 +78,7 @@ impl NamedContexts {
 
     /// The context that `name` means for a platform, and how it was named. One for the platform wins over
     /// one for all.
-    pub(crate) fn find(&self, name: &str, platform: &Platform) -> Option<(&str, &NamedContext)> {
+    pub fn find(&self, name: &str, platform: &Platform) -> Option<(&str, &NamedContext)> {
         if self.0.is_empty() || RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
             return None;
         }

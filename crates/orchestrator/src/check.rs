@@ -12,7 +12,16 @@ use archway_graph::BuildArgs;
 use archway_oci::{Platform, reference::ImageLocation};
 use futures_util::{StreamExt as _, stream};
 
-use crate::{Context, Error, Prepared, frontend, origin::Found, plan, request::BuildRequest, source};
+use crate::{
+    Context, Error, Prepared, frontend,
+    origin::Found,
+    plan,
+    request::BuildRequest,
+    source::{
+        self,
+        named::{self, NamedContextSpecs},
+    },
+};
 
 /// Base images that are looked up at the same time.
 const PARALLEL: usize = 8;
@@ -24,6 +33,8 @@ pub struct CheckRequest {
     pub platforms: Vec<Platform>,
     /// `--build-arg`
     pub build_args: BuildArgs,
+    /// `--build-context`
+    pub named_contexts: NamedContextSpecs,
     /// `--target`
     pub target: Option<String>,
     /// Look base images up at their registry, even if the local store has them.
@@ -164,6 +175,7 @@ impl Readable {
         Inputs {
             dockerfile,
             build_args: &request.build_args,
+            named_contexts: request.named_contexts.names(),
             target: request.target.as_deref(),
             all_stages: request.target.is_none(),
             platforms: &request.platforms,
@@ -183,8 +195,9 @@ type LookedUp = (Vec<Platform>, Vec<(Platform, archway_oci::ImageConfig)>);
 
 /// The platforms an image is offered for, and its configs for those that are wanted and there.
 async fn look_up(context: &Context, name: &str, wanted: &[Platform], pull: bool) -> Result<LookedUp, Error> {
-    let reference = name.parse().expect("only names of images are asked for");
-    let location = ImageLocation::Registry(reference);
+    let location = named::location(name).unwrap_or_else(|| {
+        ImageLocation::Registry(name.parse().expect("only names of images are asked for"))
+    });
     let mut found = Found::at(context, &location, pull).await?;
     let mut offered = offers(&found, context).await?;
     let has_all = |offered: &[Platform]| {
@@ -222,6 +235,7 @@ pub fn of_build(prepared: &Prepared, request: &BuildRequest) -> Result<Report, E
     let inputs = Inputs {
         dockerfile: &prepared.dockerfile,
         build_args: &request.build_args,
+        named_contexts: request.named_contexts.names(),
         target: request.target.as_deref(),
         all_stages: false,
         platforms: &request.platforms,

@@ -168,6 +168,9 @@ fn check_stage(
             Scope::at_base(base, config, windows)
         }
     };
+    if model.stages[index].replaced {
+        return scope;
+    }
     for trigger in triggers(model, inputs, index) {
         scope.apply(&trigger.kind, file, &model.globals, &model.build_args);
     }

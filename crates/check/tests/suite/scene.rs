@@ -2,13 +2,14 @@
 
 use archway_check::{CheckError, Finding, Inputs, KnownBases, Report, check};
 use archway_dockerfile::{ast::Dockerfile, ignore::IgnorePatterns};
-use archway_graph::BuildArgs;
+use archway_graph::{BuildArgs, NamedContexts};
 use archway_oci::{ImageConfig, Platform};
 
 /// Everything a check starts from, with what a test leaves open.
 pub(crate) struct Scene {
     pub(crate) file: Dockerfile,
     pub(crate) build_args: BuildArgs,
+    pub(crate) named_contexts: NamedContexts,
     pub(crate) target: Option<&'static str>,
     pub(crate) platforms: Vec<Platform>,
     pub(crate) ignore: Option<IgnorePatterns>,
@@ -26,6 +27,7 @@ impl Scene {
         Self {
             file: archway_dockerfile::parse("Dockerfile", dockerfile).expect("a Dockerfile"),
             build_args: BuildArgs::default(),
+            named_contexts: NamedContexts::default(),
             target: None,
             platforms: vec![platform("linux/arm64")],
             ignore: None,
@@ -53,6 +55,7 @@ impl Scene {
         check(&Inputs {
             dockerfile: &self.file,
             build_args: &self.build_args,
+            named_contexts: &self.named_contexts,
             target: self.target,
             all_stages: self.all_stages,
             platforms: &self.platforms,

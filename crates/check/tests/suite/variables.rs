@@ -1,5 +1,6 @@
 //! Rules about variables and about what FROM makes of them.
 
+use archway_graph::NamedContext;
 use archway_oci::Platform;
 
 use crate::scene::{Scene, fixed, platform, summary};
@@ -149,4 +150,17 @@ fn base_images_of_other_platforms() {
     assert_eq!(one.summary(), ["2 InvalidBaseImagePlatform base"]);
     // arm/v7 runs what is for arm/v6.
     assert_eq!(scene(&["linux/arm/v6"], &["linux/arm/v7"]).summary(), [""; 0]);
+}
+
+#[test]
+fn named_contexts_stand_in_for_images_and_stages() {
+    let mut scene = Scene::new(
+        "FROM base\nENV A=$V\nFROM debian AS tools\nENV k v\nFROM scratch\nCOPY --from=tools a /\n",
+    );
+    assert_eq!(scene.summary(), ["4 LegacyKeyValueFormat k v"]);
+    scene.named_contexts.add("tools", NamedContext::Directory).unwrap();
+    assert_eq!(scene.summary(), [""; 0]);
+    // Of the empty image everything is known.
+    scene.named_contexts.add("base", NamedContext::Scratch).unwrap();
+    assert_eq!(scene.summary(), ["2 UndefinedVar $V"]);
 }

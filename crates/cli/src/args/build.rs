@@ -240,6 +240,7 @@ impl BuildArgs {
             // Nobody asked for the platform of this machine if none was named.
             platforms: if self.source.platform.is_empty() { Vec::new() } else { build.platforms },
             build_args: build.build_args,
+            named_contexts: build.named_contexts,
             target: build.target,
             pull: build.pull,
         };

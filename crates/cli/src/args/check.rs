@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use archway_orchestrator::{check::CheckRequest, request::BuildRequest};
+use archway_orchestrator::{check::CheckRequest, request::BuildRequest, source::named::NamedContextSpecs};
 use clap::{Args, ValueEnum};
 
 use super::{build::platforms, build_arg};
@@ -84,6 +84,7 @@ impl CheckArgs {
         let request = CheckRequest {
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
             platforms,
+            named_contexts: NamedContextSpecs::default(),
             target: self.target.clone(),
             pull: self.pull,
         };

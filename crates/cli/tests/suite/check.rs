@@ -1,6 +1,10 @@
 //! Checks of Dockerfiles: what a user reads, what a program reads, and what a build makes of it.
 
-use std::{io::Write as _, process::Stdio};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use archway_testkit::{Cli, cli::Run};
 use serde_json::Value;
@@ -126,6 +130,41 @@ fn a_file_on_standard_input() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("warning[FromAsCasing]"));
+}
+
+/// What a build would fetch or unpack is checked as the build would find it.
+#[test]
+fn the_dockerfile_of_an_archive() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("app/Dockerfile", "FROM debian as x\n");
+    let archive = scene.cli.work().join("app.tar");
+    let tar = Command::new("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .args(["-C", "app", "."])
+        .current_dir(scene.cli.work())
+        .status();
+    assert!(tar.unwrap().success());
+    let mut command = scene.cli.command();
+    let output =
+        command.args(["build", "--check", "-"]).stdin(fs::File::open(&archive).unwrap()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("warning[FromAsCasing]"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn what_a_dockerfile_says_cannot_write_on_the_terminal() {
+    let cli = with("# a \x1b[2Jdescription\nFROM scratch AS a\nARG TOKEN\x1b[2J\nENV B\x1b[2J_KEY=1\n");
+    for arguments in [&["check"][..], &["build", "--call=targets", "."], &["build", "--call=outline", "."]] {
+        let run = run(&cli, arguments);
+        assert!(
+            !run.stdout.contains('\u{1b}') && !run.stderr.contains('\u{1b}'),
+            "{}{}",
+            run.stdout,
+            run.stderr
+        );
+    }
 }
 
 #[test]
