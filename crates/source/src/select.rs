@@ -93,15 +93,17 @@ impl Snapshot {
             let found = selection.matches.split_off(before);
             let Some(first) = found.first() else { continue };
             let path = join(self.matched(first), pattern);
-            // A file has nothing in it that could match.
-            selection.matches.extend(found.into_iter().filter(Match::takes_something));
-            if selection.matches.len() > before {
-                continue;
-            }
-            if part.required {
+            let takes_something = found.iter().any(Match::takes_something);
+            if !takes_something && part.required {
                 return Err(self.missing(&path, path.clone(), None, false));
             }
-            selection.unmatched.push(path);
+            if !takes_something {
+                selection.unmatched.push(path);
+            }
+            // A file has nothing in it that could match; a directory that was named is there all the same.
+            let is_named = !has_wildcards(&part.source) && self.matched(&found[0]).is_directory();
+            let taken = found.into_iter().filter(|found| is_named || found.takes_something());
+            selection.matches.extend(taken);
         }
         Ok(selection)
     }
