@@ -247,8 +247,9 @@ impl<'a> StageBuilder<'a> {
     }
 
     /// Adds a node that is not the root file system of this stage, but something an instruction needs.
-    pub(crate) fn aside(&mut self, op: Op, span: Span, name: String) -> NodeId {
-        self.steps.add(op, Some(span), name)
+    /// `span` is its place, if the step has one in this file.
+    pub(crate) fn aside(&mut self, step: &Step<'_>, op: Op, span: Span, name: String) -> NodeId {
+        self.steps.add(op, step.span().map(|_| span), name)
     }
 
     /// The empty root file system.

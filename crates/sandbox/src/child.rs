@@ -316,7 +316,11 @@ impl Scratch {
     /// A part of a root file system, to be mounted elsewhere. The whole has to be attached somewhere: a
     /// mount that is not cannot be copied.
     fn part(&self, index: usize, layers: &Layers) -> Result<OwnedFd, Errno> {
-        let whole = self.overlay(&layers.lowers, Bottom::Empty, layers.changes.as_ref())?;
+        let whole = match (layers.lowers.as_slice(), &layers.changes) {
+            // An overlay of one directory needs one for changes.
+            ([], None) => mounts::copy(&self.0, c"empty", false)?,
+            (lowers, changes) => self.overlay(lowers, Bottom::Empty, changes.as_ref())?,
+        };
         let name = CString::new(format!("sources/{index}")).map_err(|_| Errno::INVAL)?;
         rustix::fs::mkdirat(&self.0, name.as_c_str(), Mode::from_raw_mode(0o755))?;
         mounts::attach(&whole, &self.0, &name)?;

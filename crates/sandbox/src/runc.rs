@@ -156,7 +156,10 @@ impl Bundle {
         let bottom = CString::new(self.directory.join(bottom).into_os_string().into_encoded_bytes())?;
         let lowers: Vec<&CStr> = lowers.iter().map(|dir| dir.as_c_str()).chain([bottom.as_c_str()]).collect();
         let changes = changes.map(|changes| (changes.upper.as_c_str(), changes.work.as_c_str()));
-        let mount = overlay::one_by_one(&lowers, changes)?;
+        let mount = match (lowers.as_slice(), changes) {
+            ([only], None) => mounts::copy_path(only, false)?,
+            _ => overlay::one_by_one(&lowers, changes)?,
+        };
         let target = rustix::fs::open(
             target,
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,

@@ -250,6 +250,11 @@ async fn a_part_of_another_root_file_system_is_a_mount() {
     assert!(fixture.directory.path().join("changes/src/c").exists());
     assert!(fixture.changes().is_empty(), "{:?}", fixture.changes());
 
+    let nothing = MountSource::Layers { rootfs: Rootfs::default(), path: "/".into(), directory: true };
+    spec.mounts = vec![mount("/ro", nothing, true)];
+    spec.argv[2] = "ls -A /ro; touch /ro/x 2>/dev/null || echo empty and read-only".into();
+    assert_eq!(output(&sandbox, &spec).await, "empty and read-only\n");
+
     spec.mounts = vec![mount("/ro", layers(None, "/nothing", true), true)];
     let error = sandbox.run(&spec, Stdio::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot mount `/ro`");

@@ -57,6 +57,13 @@ fn files_of_the_context_a_stage_and_an_image_are_mounted() {
 }
 
 #[test]
+fn nothing_can_be_mounted_too() {
+    let Some(scene) = Scene::new() else { return };
+    let step = "RUN --mount=from=scratch,target=/e --mount=from=scratch,target=/f,rw test -z \"$(ls -A /e)\" && touch /f/x";
+    built(&scene, &format!("FROM BASE\n{step}\n"), &[]);
+}
+
+#[test]
 fn what_is_written_to_a_bind_is_lost() {
     let Some(scene) = Scene::new() else { return };
     scene.file("file", "old\n");

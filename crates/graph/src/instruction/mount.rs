@@ -51,7 +51,7 @@ pub(super) fn lower(
         let workdir = builder.state.workdir.clone();
         match options.kind {
             Kind::Bind | Kind::Cache | Kind::Tmpfs => {
-                let mount = directory(builder, &options, origin.as_ref(), &workdir)?;
+                let mount = directory(builder, step, &options, origin.as_ref(), &workdir)?;
                 lowered.mounts.push(mount);
             }
             Kind::Secret => {
@@ -248,6 +248,7 @@ fn error(problem: MountProblem, span: Span) -> LowerError {
 
 fn directory(
     builder: &mut StageBuilder<'_>,
+    step: &Step<'_>,
     options: &Options,
     origin: Option<&Origin>,
     workdir: &str,
@@ -255,9 +256,9 @@ fn directory(
     let target = options.target(workdir)?;
     let read_only = options.is_read_only(options.kind == Kind::Bind)?;
     let source = match options.kind {
-        Kind::Cache => MountSource::Cache(cache(builder, options, origin)?),
+        Kind::Cache => MountSource::Cache(cache(builder, step, options, origin)?),
         Kind::Tmpfs => MountSource::Tmpfs { size: tmpfs_size(options)? },
-        _ => MountSource::Bind(bind(builder, options, origin)),
+        _ => MountSource::Bind(bind(builder, step, options, origin)),
     };
     Ok(Mount { target, source, read_only })
 }
@@ -270,7 +271,12 @@ fn tmpfs_size(options: &Options) -> Result<Option<u64>, LowerError> {
 }
 
 /// The part of a node that `from` and `source` mean.
-fn bind(builder: &mut StageBuilder<'_>, options: &Options, origin: Option<&Origin>) -> NodePath {
+fn bind(
+    builder: &mut StageBuilder<'_>,
+    step: &Step<'_>,
+    options: &Options,
+    origin: Option<&Origin>,
+) -> NodePath {
     let (source, span) = options.text(MountKey::Source).unwrap_or(("", options.span));
     let path = path::absolute("/", source);
     match origin {
@@ -278,12 +284,12 @@ fn bind(builder: &mut StageBuilder<'_>, options: &Options, origin: Option<&Origi
             let span = options.value(MountKey::From).map_or(span, |value| value.span);
             NodePath { node: builder.origin(origin, span), path }
         }
-        None => NodePath { node: context(builder, &path, span), path: CONTEXT_COPY.to_owned() },
+        None => NodePath { node: context(builder, step, &path, span), path: CONTEXT_COPY.to_owned() },
     }
 }
 
 /// A root file system that holds a path of the build context and nothing else.
-fn context(builder: &mut StageBuilder<'_>, path: &str, span: Span) -> crate::op::NodeId {
+fn context(builder: &mut StageBuilder<'_>, step: &Step<'_>, path: &str, span: Span) -> crate::op::NodeId {
     let op = CopyOp {
         base: builder.scratch(),
         sources: vec![CopySource::Context {
@@ -298,11 +304,12 @@ fn context(builder: &mut StageBuilder<'_>, path: &str, span: Span) -> crate::op:
         parents: false,
         exclude: Vec::new(),
     };
-    builder.aside(Op::Copy(op), span, format!("RUN --mount of {path} from the context"))
+    builder.aside(step, Op::Copy(op), span, format!("RUN --mount of {path} from the context"))
 }
 
 fn cache(
     builder: &mut StageBuilder<'_>,
+    step: &Step<'_>,
     options: &Options,
     origin: Option<&Origin>,
 ) -> Result<CacheMount, LowerError> {
@@ -313,7 +320,7 @@ fn cache(
     let initial = match origin {
         // What is not there needs no copying.
         None | Some(Origin::Scratch) => None,
-        Some(_) => Some(bind(builder, options, origin)),
+        Some(_) => Some(bind(builder, step, options, origin)),
     };
     if initial.is_none()
         && let Some((_, span)) = options.text(MountKey::Source)

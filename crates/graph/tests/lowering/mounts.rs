@@ -117,6 +117,18 @@ fn a_bind_of_the_context_is_a_copy_that_all_platforms_share() {
 }
 
 #[test]
+fn a_trigger_mounts_too_and_has_no_place_in_this_file() {
+    let build = Build::new("FROM base\n").image("base", |image| {
+        image.config.on_build = vec!["RUN --mount=target=/in --mount=from=tools,target=/t make".into()];
+    });
+    let graph = build.graph();
+    let targets: Vec<&str> = run(&graph).mounts.iter().map(|mount| mount.target.as_str()).collect();
+    assert_eq!(targets, ["/in", "/t"]);
+    let copy = graph.nodes.iter().find(|node| matches!(node.op, Op::Copy(_))).unwrap();
+    assert_eq!(copy.span, None);
+}
+
+#[test]
 fn wildcards_mean_themselves_in_a_mounts_source() {
     let graph = Build::new("FROM base\nRUN --mount=source=a[1]*,target=/in make\n").graph();
     let copied = graph.nodes.iter().find_map(|node| match &node.op {
