@@ -52,7 +52,8 @@ pub fn is_root(text: &str) -> bool {
 /// The account to run a process as. A number need not exist; its group is then 0.
 pub fn for_process(text: &str, open: &OpenFile<'_>) -> Result<User, UserError> {
     let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
+        // `app:` is `app`, as for runtimes.
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (text, None),
     };
     let user = if user.is_empty() { "0" } else { user };
@@ -219,6 +220,7 @@ mod tests {
             ("1000", 1000, 1001, vec![6, 10, 1001]),
             ("app:wheel", 1000, 10, vec![10]),
             ("app:77", 1000, 77, vec![77]),
+            ("app:", 1000, 1001, vec![6, 10, 1001]),
             ("4242", 4242, 0, vec![0]),
         ];
         for (text, uid, gid, groups) in cases {
