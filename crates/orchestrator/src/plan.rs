@@ -46,8 +46,9 @@ pub struct Prepared {
 pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepared, Error> {
     let opened = source::open(context, request).await?;
     let text = opened.dockerfile.clone();
+    let (build_args, undated) = opened.dated(&request.build_args);
     let refused = |diagnostic| Error::Dockerfile { text: text.clone(), diagnostic: Box::new(diagnostic) };
-    let newer = frontend::choose(&text, &request.build_args)?;
+    let newer = frontend::choose(&text, &build_args)?;
     let dockerfile = archway_dockerfile::parse_source(text.clone());
     let dockerfile = Arc::new(dockerfile.map_err(|error| refused(error.diagnostic()))?);
     let (build_platform, processor) = (Platform::host(), Platform::host_processor());
@@ -58,7 +59,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             platforms: &request.platforms,
             build_platform: &build_platform,
             processor: &processor,
-            build_args: &request.build_args,
+            build_args: &build_args,
             target: request.target.as_deref(),
             no_cache: &request.no_cache,
             contexts: request.named_contexts.names(),
@@ -69,14 +70,13 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
             strategies: &request.strategies,
             bases: &bases.by_name,
         };
-        match lower(&inputs)
-            .map_err(|error| refused(request.build_args.mask_diagnostic(error.diagnostic())))?
-        {
+        match lower(&inputs).map_err(|error| refused(build_args.mask_diagnostic(error.diagnostic())))? {
             Lowering::Ready(graph) => break graph,
             Lowering::Needs(requests) => bases.add(context, &text, requests, request.pull).await?,
         }
     };
     graph.warnings.extend(newer);
+    graph.warnings.extend(undated);
     let mut contexts = BTreeMap::new();
     for name in copied_from(&graph) {
         let snapshot = match &name {

@@ -10,6 +10,8 @@ use crate::error::CliError;
 
 const FLAG: &str = "--build-arg";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Its value if it is to be the time of the build context.
+const EPOCH_OF_CONTEXT: &str = "context";
 const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// `[PLATFORM[,PLATFORM…]:]NAME[=VALUE]`, repeated; the last of a name wins. A name without a value takes
@@ -90,12 +92,16 @@ fn is_for_all(name: &str) -> bool {
 
 fn check_epoch(arguments: &BuildArgs) -> Result<(), CliError> {
     match arguments.get(EPOCH) {
-        Some(text) if !text.is_empty() && text.parse::<i64>().is_err() => Err(CliError::Usage {
+        Some("" | EPOCH_OF_CONTEXT) | None => Ok(()),
+        Some(text) if text.parse::<i64>().is_err() => Err(CliError::Usage {
             flag: EPOCH,
             message: format!("`{text}` is not a number of seconds since 1970"),
-            hint: Some("the time of a commit is `git log -1 --format=%ct`".to_owned()),
+            hint: Some(
+                "the time of a commit is `git log -1 --format=%ct`; `context` is the time of the build context"
+                    .to_owned(),
+            ),
         }),
-        _ => Ok(()),
+        Some(_) => Ok(()),
     }
 }
 

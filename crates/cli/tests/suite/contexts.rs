@@ -17,7 +17,7 @@ use archway_testkit::{
 };
 use tempfile::TempDir;
 
-use crate::scene::Scene;
+use crate::{readback::ImageIndex, scene::Scene};
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /c/\n";
 
@@ -291,4 +291,41 @@ fn a_source_bundle_is_a_context() {
     let run = scene.archway(&["source", "-o", "oci-archive:x", "."]).exited(2);
     assert!(run.stderr.contains("written to a directory"), "{}", run.stderr);
     assert_tidy(&scene);
+}
+
+#[test]
+fn a_context_tells_when_it_was_made() {
+    let Some(scene) = Scene::new().filter(|_| tools::require("git")) else { return };
+    let git = GitServer::start().unwrap();
+    let repository = git.repository("app").unwrap();
+    repository.write(
+        "dir/Dockerfile",
+        "FROM scratch\nARG SOURCE_DATE_EPOCH\nCOPY . /\nLABEL epoch=$SOURCE_DATE_EPOCH\n",
+    );
+    repository.commit("one").unwrap();
+    let mut tar = Command::new("tar");
+    tar.args(["--mtime=@1000000007", "-cf", "-", "-C"]).arg(repository.files()).arg("dir");
+    let tar = tar.output().unwrap().stdout;
+    let web = WebServer::start(move |request| match request.path.as_str() {
+        "/dated" => Response::new(200, tar.clone()).header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        _ => Response::new(200, tar.clone()),
+    })
+    .unwrap();
+    for (context, file, created) in [
+        (format!("{}#main:dir", git.url("app")), "Dockerfile", "2001-02-03T04:05:06Z"),
+        (web.url("/dated"), "dir/Dockerfile", "1994-11-06T08:49:37Z"),
+        (web.url("/undated"), "dir/Dockerfile", "2001-09-09T01:46:47Z"),
+    ] {
+        let image = scene.image("dated");
+        let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=context"];
+        let arguments = ["build", "-q", "--push", "-t", &image, "-f", file, &context];
+        scene.archway(&[&arguments[..], &epoch].concat()).succeeded();
+        let config = &ImageIndex::pushed(&image).children[0].config;
+        assert_eq!(config["created"], created, "{context}");
+        let seconds = config["config"]["Labels"]["epoch"].as_str().unwrap();
+        assert!(seconds.parse::<i64>().is_ok(), "{seconds}");
+    }
+    scene.file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let run = scene.build(&["--progress=plain", "--build-arg", "SOURCE_DATE_EPOCH=context"]).succeeded();
+    assert!(run.stderr.contains("does not tell when it was made"), "{}", run.stderr);
 }

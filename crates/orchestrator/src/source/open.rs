@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -10,10 +11,10 @@ use std::{
 
 use archway_dockerfile::{ast::SourceText, ignore::IgnorePatterns};
 use archway_engine::StepError;
-use archway_graph::BuildArgs;
+use archway_graph::{BuildArgs, Warning};
 use archway_remote::{Credentials, GitSource, GitUrl, HttpSource, Times, redacted};
 use archway_report::Event;
-use archway_source::{Snapshot, SourceError};
+use archway_source::{Kind, Snapshot, SourceError};
 use archway_store::PendingSnapshot;
 
 use super::{
@@ -29,6 +30,8 @@ const DOCKERFILE: &str = "Dockerfile";
 pub(super) const WHOLE: &str = "context";
 /// The build argument that sets the time of files.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Its value if it is to be the time of the context.
+const OF_CONTEXT: &str = "context";
 /// The build argument that keeps `.git` of a context.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
@@ -37,6 +40,9 @@ pub(crate) struct Opened {
     /// The Dockerfile.
     pub(crate) dockerfile: SourceText,
     files: Files,
+    /// When it was made, in seconds since 1970, where it tells: the commit of a repository, what a server says
+    /// of a file, the newest file of an archive.
+    time: Option<i64>,
     _made: Vec<PendingSnapshot>,
 }
 
@@ -53,6 +59,23 @@ enum Files {
 }
 
 impl Opened {
+    /// The build arguments, with the time of the context as `SOURCE_DATE_EPOCH` if that is asked for. A context
+    /// without one leaves the argument empty, and something to tell the user.
+    pub(crate) fn dated(&self, build_args: &BuildArgs) -> (BuildArgs, Option<Warning>) {
+        let mut build_args = build_args.clone();
+        if build_args.get(SOURCE_DATE_EPOCH) != Some(OF_CONTEXT) {
+            return (build_args, None);
+        }
+        build_args.set(SOURCE_DATE_EPOCH, self.time.map(|time| time.to_string()).unwrap_or_default());
+        let warning = self.time.is_none().then(|| Warning {
+            message: "SOURCE_DATE_EPOCH=context has no effect: the context does not tell when it was made"
+                .to_owned(),
+            span: None,
+            hint: Some("repositories, downloads and archives do".to_owned()),
+        });
+        (build_args, warning)
+    }
+
     /// The files, as they are at this moment and from now on.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
         match &self.files {
@@ -155,8 +178,10 @@ impl Opening<'_> {
         self.adjust(&mut source, url.times.is_some());
         let fetched = self.context.engine.checkout(self.request.credentials, &source).await;
         let fetched = fetched.map_err(|error| fetching(source.describe(), error))?;
+        // Then all of it has that time.
+        let time = (source.times == Times::Commit).then(|| modified(&fetched.directory)).flatten();
         let snapshot = scan(fetched.directory, Owners::Root).await?;
-        self.fetched(snapshot, Own::None, Vec::new()).await
+        Ok(Opened { time, ..self.fetched(snapshot, Own::None, Vec::new()).await? })
     }
 
     /// Build arguments that are for the context.
@@ -180,7 +205,7 @@ impl Opening<'_> {
             DockerfileSpec::Url(url) => (self.text_of_url(url).await?, None),
         };
         let files = Files::Directory { path: path.to_owned(), dockerfile };
-        Ok(Opened { dockerfile: text, files, _made: Vec::new() })
+        Ok(Opened { dockerfile: text, files, time: None, _made: Vec::new() })
     }
 
     fn local(&self, path: PathBuf) -> Result<(SourceText, Option<PathBuf>), Error> {
@@ -194,11 +219,14 @@ impl Opening<'_> {
         let directory = fetched.map_err(|error| fetching(redacted(url), error))?.directory;
         let file = directory.join(WHOLE);
         let opened = File::open(&file).map_err(Error::read(&file))?;
+        // A server that does not say leaves 1970.
+        let told = modified(&file).filter(|time| *time > 0);
         let (streamed, made) = self.take(opened, redacted(url), false).await?;
         match streamed {
             Streamed::Archive => {
                 let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
-                self.fetched(snapshot, Own::None, vec![made]).await
+                let time = told.or_else(|| newest(&snapshot));
+                Ok(Opened { time, ..self.fetched(snapshot, Own::None, vec![made]).await? })
             }
             Streamed::Nothing => Err(Error::EmptyContext { what: redacted(url) }),
             // A page of the repository's host is no Dockerfile, and easily taken for its repository.
@@ -208,7 +236,7 @@ impl Opening<'_> {
             Streamed::Text(text) => {
                 let snapshot = scan(directory, Owners::Root).await?;
                 let whole = Own::Whole(plan::text(&redacted(url), &text)?);
-                self.fetched(snapshot, whole, Vec::new()).await
+                Ok(Opened { time: told, ..self.fetched(snapshot, whole, Vec::new()).await? })
             }
         }
     }
@@ -224,7 +252,8 @@ impl Opening<'_> {
             Streamed::Text(text) => Own::Whole(plan::text(DOCKERFILE, &text)?),
         };
         let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
-        self.fetched(snapshot, own, vec![made]).await
+        let time = newest(&snapshot);
+        Ok(Opened { time, ..self.fetched(snapshot, own, vec![made]).await? })
     }
 
     /// A context that is not the user's own, with the Dockerfile that was asked for.
@@ -243,7 +272,8 @@ impl Opening<'_> {
             (DockerfileSpec::Stdin, _) => self.text_of_stdin().await?,
             (DockerfileSpec::Url(url), _) => self.text_of_url(url).await?,
         };
-        Ok(Opened { dockerfile: text, files: Files::Snapshot(Arc::new(snapshot)), _made: made })
+        let files = Files::Snapshot(Arc::new(snapshot));
+        Ok(Opened { dockerfile: text, files, time: None, _made: made })
     }
 
     async fn text_of_stdin(&self) -> Result<SourceText, Error> {
@@ -289,6 +319,17 @@ impl Opening<'_> {
         std::thread::spawn(move || done.send(work()));
         end.await.expect("unpacking does not panic")
     }
+}
+
+/// Seconds since 1970.
+fn modified(path: &Path) -> Option<i64> {
+    Some(std::fs::symlink_metadata(path).ok()?.mtime())
+}
+
+/// The time of the newest file, in seconds since 1970.
+fn newest(snapshot: &Snapshot) -> Option<i64> {
+    let files = snapshot.entries().iter().filter(|entry| entry.kind == Kind::File);
+    files.map(|entry| entry.stat.mtime_ns.div_euclid(1_000_000_000)).max()
 }
 
 async fn scan(directory: PathBuf, owners: Owners) -> Result<Snapshot, Error> {
