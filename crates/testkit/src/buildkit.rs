@@ -189,6 +189,16 @@ impl Drop for Running {
         if let Some(mut pipe) = self.process.stdout.take() {
             let _ = pipe.read_to_end(&mut Vec::new());
         }
+        remove_control_groups(Path::new("/sys/fs/cgroup"));
+    }
+}
+
+/// runc makes a group for the daemon's steps, in each hierarchy where there are several, and leaves it.
+/// One that another daemon uses is not empty, and stays.
+fn remove_control_groups(root: &Path) {
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in [root.to_owned()].into_iter().chain(hierarchies) {
+        let _ = fs::remove_dir(hierarchy.join("buildkit"));
     }
 }
 
@@ -201,6 +211,18 @@ mod tests {
         let module = include_str!("../peers/go.mod");
         assert!(module.contains(&format!("github.com/moby/buildkit {VERSION}")), "{module}");
         assert!(module.contains("github.com/moby/buildkit/cmd/buildkitd"));
+    }
+
+    #[test]
+    fn control_groups_go_where_they_are_empty() {
+        let root = tempfile::tempdir().unwrap();
+        for group in ["buildkit", "pids/buildkit", "memory/buildkit/used", "memory/other"] {
+            fs::create_dir_all(root.path().join(group)).unwrap();
+        }
+        remove_control_groups(root.path());
+        let exists = |group: &str| root.path().join(group).exists();
+        assert!(!exists("buildkit") && !exists("pids/buildkit"));
+        assert!(exists("memory/buildkit/used") && exists("memory/other"));
     }
 
     #[test]
