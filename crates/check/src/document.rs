@@ -2,9 +2,11 @@
 //! `docker buildx build --call=…,format=json` reads ours: `frontend.lint`, `frontend.outline` and
 //! `frontend.targets`.
 
-use archway_dockerfile::ast::{SourceText, Span};
+use archway_dockerfile::ast::Span;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
+
+use crate::lines::Lines;
 
 /// Lines of the one source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,8 +26,8 @@ struct Line {
 }
 
 impl Location {
-    pub(crate) fn new(source: &SourceText, span: Span) -> Self {
-        let (start, end) = source.lines(span);
+    pub(crate) fn new(lines: &Lines<'_>, span: Span) -> Self {
+        let (start, end) = lines.of(span);
         Self { ranges: [Range { start: Line { line: start }, end: Line { line: end } }] }
     }
 

@@ -5,6 +5,7 @@ use archway_dockerfile::ast::{SourceText, Span};
 use crate::{
     config::{self, Config},
     finding::Finding,
+    lines::Lines,
     rule::Rule,
     site::Site,
 };
@@ -13,13 +14,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Findings<'a> {
     pub(crate) source: &'a SourceText,
+    pub(crate) lines: Lines<'a>,
     config: &'a Config,
     found: Vec<Finding>,
 }
 
 impl<'a> Findings<'a> {
     pub(crate) fn new(source: &'a SourceText, config: &'a Config) -> Self {
-        Self { source, config, found: Vec::new() }
+        Self { source, lines: Lines::new(source), config, found: Vec::new() }
     }
 
     /// Adds what was found in an instruction, unless the directive or a comment above it says otherwise.

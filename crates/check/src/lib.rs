@@ -41,6 +41,7 @@ pub mod document;
 mod finding;
 mod findings;
 mod inputs;
+mod lines;
 pub mod lint;
 mod model;
 mod mount;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     Finding, Report,
     document::{Location, bytes},
+    lines::Lines,
 };
 
 /// The result of a check.
@@ -76,7 +77,8 @@ struct BuildError {
 impl LintResults {
     /// Of a Dockerfile that could be read.
     pub fn new(source: &SourceText, report: &Report) -> Self {
-        let warnings = report.findings.iter().map(|finding| warning(source, finding)).collect();
+        let lines = Lines::new(source);
+        let warnings = report.findings.iter().map(|finding| warning(&lines, finding)).collect();
         Self { warnings, sources: [of_source(source)], build_error: None }
     }
 
@@ -84,8 +86,9 @@ impl LintResults {
     #[must_use]
     pub fn with_error(mut self, source: &SourceText, error: &Diagnostic) -> Self {
         self.sources = [of_source(source)];
+        let lines = Lines::new(source);
         self.build_error =
-            Some(BuildError { message: error.message.clone(), location: Location::new(source, error.span) });
+            Some(BuildError { message: error.message.clone(), location: Location::new(&lines, error.span) });
         self
     }
 }
@@ -94,13 +97,13 @@ fn of_source(source: &SourceText) -> Source {
     Source { filename: source.name.clone(), language: "Dockerfile", data: bytes(&source.text) }
 }
 
-fn warning(source: &SourceText, finding: &Finding) -> Warning {
+fn warning(lines: &Lines<'_>, finding: &Finding) -> Warning {
     let fix = finding.fix.as_ref().map(|fix| Fix {
         title: fix.title.clone(),
         edits: fix
             .edits
             .iter()
-            .map(|edit| Edit { place: place(source, edit.span), text: edit.text.clone() })
+            .map(|edit| Edit { place: place(lines, edit.span), text: edit.text.clone() })
             .collect(),
     });
     Warning {
@@ -108,16 +111,16 @@ fn warning(source: &SourceText, finding: &Finding) -> Warning {
         description: finding.rule.description,
         url: finding.rule.url(),
         detail: finding.message.clone(),
-        location: Location::new(source, finding.instruction),
-        place: place(source, finding.span),
+        location: Location::new(lines, finding.instruction),
+        place: place(lines, finding.span),
         hint: finding.hint.clone(),
         fix,
     }
 }
 
-fn place(source: &SourceText, span: Span) -> Place {
+fn place(lines: &Lines<'_>, span: Span) -> Place {
     let position = |offset| {
-        let position = source.position(offset);
+        let position = lines.position(offset);
         Position { line: position.line, column: position.column }
     };
     Place { start: position(span.start), end: position(span.end) }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     Inputs, KnownBases,
     document::{Location, bytes},
+    lines::Lines,
     model::{Base, Document, Model, Step},
     mount,
     scope::Scope,
@@ -125,6 +126,7 @@ fn sorted<T>(found: BTreeMap<String, T>, line: impl Fn(&T) -> usize) -> Vec<T> {
 /// Collects by name; what is nearer to the target comes first and counts.
 struct Collector<'m, 'a> {
     model: &'m Model<'a>,
+    lines: Lines<'m>,
     /// The arguments above the first FROM that others need to have a value.
     needs: BTreeMap<String, BTreeSet<String>>,
     args: BTreeMap<String, Arg>,
@@ -152,6 +154,7 @@ impl<'m, 'a> Collector<'m, 'a> {
         }
         Self {
             model,
+            lines: Lines::new(&model.document.file.source),
             needs,
             args: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -270,7 +273,7 @@ impl<'m, 'a> Collector<'m, 'a> {
     }
 
     fn location(&self, span: Span) -> Location {
-        Location::new(&self.model.document.file.source, span)
+        Location::new(&self.lines, span)
     }
 }
 

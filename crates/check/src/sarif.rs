@@ -6,7 +6,7 @@ use archway_dockerfile::{
 };
 use serde_json::{Value, json};
 
-use crate::{Finding, Report, Rule, rules};
+use crate::{Finding, Report, Rule, lines::Lines, rules};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 const RULES_PAGE: &str = "https://github.com/archway-build/archway/blob/main/docs/checks.md";
@@ -24,10 +24,11 @@ pub fn log(source: &SourceText, report: &Report, error: Option<&Diagnostic>, ver
     used.sort_by_key(|rule| rules::ALL.iter().position(|known| known.name == rule.name));
     let mut descriptors: Vec<Value> = used.iter().map(|rule| descriptor(rule, report)).collect();
     let index = |rule: &Rule| used.iter().position(|used| used.name == rule.name);
+    let place = Places { uri: uri(&source.name), lines: Lines::new(source) };
     let mut results: Vec<Value> = report
         .findings
         .iter()
-        .map(|finding| result(source, finding, index(finding.rule), level(finding.rule, report)))
+        .map(|finding| result(&place, finding, index(finding.rule), level(finding.rule, report)))
         .collect();
     if let Some(error) = error {
         results.push(json!({
@@ -35,7 +36,7 @@ pub fn log(source: &SourceText, report: &Report, error: Option<&Diagnostic>, ver
             "ruleIndex": descriptors.len(),
             "level": "error",
             "message": { "text": with_hint(&error.message, error.hint.as_deref()) },
-            "locations": [location(source, error.span)],
+            "locations": [place.location(error.span)],
         }));
         descriptors.push(json!({
             "id": SYNTAX,
@@ -76,13 +77,13 @@ fn descriptor(rule: &Rule, report: &Report) -> Value {
     })
 }
 
-fn result(source: &SourceText, finding: &Finding, index: Option<usize>, level: &str) -> Value {
+fn result(place: &Places<'_>, finding: &Finding, index: Option<usize>, level: &str) -> Value {
     let mut result = json!({
         "ruleId": finding.rule.name,
         "ruleIndex": index,
         "level": level,
         "message": { "text": with_hint(&finding.message, finding.hint.as_deref()) },
-        "locations": [location(source, finding.span)],
+        "locations": [place.location(finding.span)],
     });
     if let Some(fix) = &finding.fix {
         let replacements: Vec<Value> = fix
@@ -90,7 +91,7 @@ fn result(source: &SourceText, finding: &Finding, index: Option<usize>, level: &
             .iter()
             .map(|edit| {
                 json!({
-                    "deletedRegion": region(source, edit.span),
+                    "deletedRegion": place.region(edit.span),
                     "insertedContent": { "text": edit.text },
                 })
             })
@@ -98,7 +99,7 @@ fn result(source: &SourceText, finding: &Finding, index: Option<usize>, level: &
         result["fixes"] = json!([{
             "description": { "text": fix.title },
             "artifactChanges": [{
-                "artifactLocation": { "uri": uri(&source.name) },
+                "artifactLocation": { "uri": place.uri },
                 "replacements": replacements,
             }],
         }]);
@@ -113,21 +114,29 @@ fn with_hint(message: &str, hint: Option<&str>) -> String {
     }
 }
 
-fn location(source: &SourceText, span: Span) -> Value {
-    json!({ "physicalLocation": {
-        "artifactLocation": { "uri": uri(&source.name) },
-        "region": region(source, span),
-    }})
+/// Places in the one file.
+struct Places<'a> {
+    uri: String,
+    lines: Lines<'a>,
 }
 
-fn region(source: &SourceText, span: Span) -> Value {
-    let (start, end) = (source.position(span.start), source.position(span.end));
-    json!({
-        "startLine": start.line,
-        "startColumn": start.column,
-        "endLine": end.line,
-        "endColumn": end.column,
-    })
+impl Places<'_> {
+    fn location(&self, span: Span) -> Value {
+        json!({ "physicalLocation": {
+            "artifactLocation": { "uri": self.uri },
+            "region": self.region(span),
+        }})
+    }
+
+    fn region(&self, span: Span) -> Value {
+        let (start, end) = (self.lines.position(span.start), self.lines.position(span.end));
+        json!({
+            "startLine": start.line,
+            "startColumn": start.column,
+            "endLine": end.line,
+            "endColumn": end.column,
+        })
+    }
 }
 
 /// A path as a URI reference (RFC 3986): relative paths stay relative.

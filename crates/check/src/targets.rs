@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     document::{Location, bytes},
+    lines::Lines,
     model::Document,
 };
 
@@ -39,6 +40,7 @@ pub struct Target {
 /// The targets of a Dockerfile.
 pub fn targets(file: &Dockerfile) -> Targets {
     let document = Document::new(file);
+    let lines = Lines::new(&file.source);
     let last = document.stages.len().saturating_sub(1);
     let target = |(index, text): (usize, &crate::model::StageText<'_>)| {
         let name = text.stage.name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
@@ -52,7 +54,7 @@ pub fn targets(file: &Dockerfile) -> Targets {
                 .to_owned(),
             base: text.stage.base.value.clone(),
             platform: text.stage.platform.as_ref().map(|word| word.value.clone()).unwrap_or_default(),
-            location: Location::new(&file.source, text.stage.span),
+            location: Location::new(&lines, text.stage.span),
             name,
         }
     };

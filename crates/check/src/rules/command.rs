@@ -88,7 +88,7 @@ pub(super) fn check_repeated(text: &StageText<'_>, findings: &mut Findings<'_>) 
         let steps: Vec<&Step<'_>> = text.steps.iter().filter(of_kind).collect();
         for pair in steps.windows(2) {
             let [without_effect, next] = pair else { continue };
-            let line = findings.source.position(next.site.span.start).line;
+            let line = findings.lines.line(next.site.span.start);
             let message = format!("this {keyword} has no effect: there is another one in the stage");
             let finding = Finding::new(&MULTIPLE_INSTRUCTIONS_DISALLOWED, message, without_effect.site.span)
                 .label(format!("replaced by line {line}"));

@@ -42,7 +42,7 @@ pub(super) fn check(document: &Document<'_>, findings: &mut Findings<'_>) {
                 format!("`{}` has a meaning of its own and cannot be the name of a stage", name.value);
             findings.add(&text.site, Finding::new(&RESERVED_STAGE_NAME, message, name.span));
         }
-        let line = findings.source.position(name.span.start).line;
+        let line = findings.lines.line(name.span.start);
         if let Some(first) = lines.insert(&name.value, line) {
             let finding = Finding::new(
                 &DUPLICATE_STAGE_NAME,

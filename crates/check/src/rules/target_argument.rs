@@ -103,7 +103,7 @@ pub(super) fn check(model: &Model<'_>, index: usize, findings: &mut Findings<'_>
         let below = steps.get(position + 1..).unwrap_or_default();
         let Some(forked) = forked(model, &targets, below) else { continue };
         let fix = (targets.len() == names.len()).then(|| moved(step, forked, findings)).flatten();
-        let line = findings.source.position(forked.site.span.start).line;
+        let line = findings.lines.line(forked.site.span.start);
         let message = format!(
             "below this ARG the step on line {line} is run once for each platform, and does not need `{}`",
             targets.join("`, `")
