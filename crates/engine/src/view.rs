@@ -22,6 +22,8 @@ use crate::{
     tree::{self, Found, Kind, Tree},
 };
 
+/// Times that opening is tried again after a race.
+const MAX_RACES: usize = 10_000;
 /// Longest symlink target that is read.
 const MAX_LINK: usize = 4096;
 
@@ -120,13 +122,14 @@ impl View {
 
     fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let relative = path.trim_start_matches('/');
-        rustix::fs::openat2(
-            &self.root,
-            if relative.is_empty() { "." } else { relative },
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
+        let path = if relative.is_empty() { "." } else { relative };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let open = || rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+        // Something on this machine may be renamed or mounted while a `..` is resolved (openat2(2)).
+        (0..MAX_RACES)
+            .map(|_| open())
+            .find(|opened| !matches!(opened, Err(Errno::AGAIN)))
+            .unwrap_or_else(open)
     }
 }
 

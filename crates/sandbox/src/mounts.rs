@@ -88,7 +88,13 @@ impl Root<'_> {
     pub(crate) fn open(self, path: &CStr) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(self.0, path, flags, Mode::empty(), resolve)
+        loop {
+            match rustix::fs::openat2(self.0, path, flags, Mode::empty(), resolve) {
+                // Something on this machine was renamed or mounted while a `..` was resolved (openat2(2)).
+                Err(Errno::AGAIN) => {}
+                done => return done,
+            }
+        }
     }
 
     /// Opens `path`, which is made with its parents if it is missing.
@@ -195,6 +201,30 @@ mod tests {
         assert!(is_directory(root.open_or_create(c"/a/b/c/", Kind::Directory).unwrap()).unwrap());
         assert!(!is_directory(root.open_or_create(c"/a/b/file", Kind::File).unwrap()).unwrap());
         assert_eq!(root.open_or_create(c"/loop", Kind::File).unwrap_err(), Errno::LOOP);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_others_rename_meanwhile_stops_nobody() {
+        let dir = std::env::temp_dir().join(format!("archway-renames-{}", std::process::id()));
+        fs::create_dir_all(dir.join("a/b/c")).unwrap();
+        symlink("../../../a/b/../b/../../a", dir.join("a/b/up")).unwrap();
+        let root = fs::File::open(&dir).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, other) = (dir.join("one"), dir.join("other"));
+                fs::write(&one, "").unwrap();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    fs::rename(&one, &other).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                }
+            });
+            let opened = (0..20_000).map(|_| Root(root.as_fd()).open(c"/a/b/up/b").map(drop));
+            let failed: Vec<Errno> = opened.filter_map(Result::err).collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(failed, []);
+        });
         fs::remove_dir_all(dir).unwrap();
     }
 }
