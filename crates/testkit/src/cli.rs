@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::tools;
+use crate::{process, tools};
 
 /// Names the user that rootless tests run as when the tests themselves run as root.
 pub const USER: &str = "ARCHWAY_TEST_USER";
@@ -70,7 +70,7 @@ impl Cli {
         };
         // The user may not be allowed to reach the target directory.
         let copy = cli.directory.path().join("archway");
-        fs::copy(&cli.binary, &copy)?;
+        copy_program(&cli.binary, &copy)?;
         cli.binary = copy;
         for directory in [
             cli.directory.path().to_owned(),
@@ -180,6 +180,12 @@ fn as_user(user: &str, program: &Path) -> Command {
         .args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups", "--"])
         .arg(program);
     command
+}
+
+/// Copies a program. Another process does: a test that starts a process at this moment would pass on our
+/// descriptor of the copy, and Linux starts no program that is open for writing (`ETXTBSY`).
+fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
+    process::output(Command::new("cp").arg("--").args([from, to])).map(drop).map_err(io::Error::other)
 }
 
 /// The user and group id of `name` in the text of `/etc/passwd` (passwd(5)).
