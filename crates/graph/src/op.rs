@@ -236,6 +236,23 @@ pub struct CopyOp {
     pub exclude: Vec<String>,
 }
 
+impl CopyOp {
+    /// A copy without any flags.
+    pub fn plain(base: NodeId, sources: Vec<CopySource>, destination: &str) -> Self {
+        Self {
+            base,
+            sources,
+            destination: destination.to_owned(),
+            chown: None,
+            chmod: None,
+            unpack: false,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+        }
+    }
+}
+
 /// A directory of the user's that files are copied from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

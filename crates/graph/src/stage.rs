@@ -339,17 +339,7 @@ impl<'a> Steps<'a> {
             }
             other => unreachable!("{other:?} is no context"),
         };
-        let op = CopyOp {
-            base: self.scratch(),
-            sources: vec![source],
-            destination: "/".to_owned(),
-            chown: None,
-            chmod: None,
-            unpack: false,
-            link: false,
-            parents: false,
-            exclude: Vec::new(),
-        };
+        let op = CopyOp::plain(self.scratch(), vec![source], "/");
         self.add(Op::Copy(op), Some(span), format!("context {name}"))
     }
 

@@ -94,17 +94,7 @@ impl Step<'_> {
     pub(crate) async fn content_at(&self, node: NodeId, path: &str) -> Result<Key, StepError> {
         let paths = vec![literal(path)];
         let source = CopySource::Node { node, paths: paths.clone() };
-        let op = CopyOp {
-            base: node,
-            sources: Vec::new(),
-            destination: "/".to_owned(),
-            chown: None,
-            chmod: None,
-            unpack: false,
-            link: false,
-            parents: false,
-            exclude: Vec::new(),
-        };
+        let op = CopyOp::plain(node, Vec::new(), "/");
         self.content_of(&op, node, &paths, &source).await
     }
 

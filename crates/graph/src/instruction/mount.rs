@@ -10,7 +10,7 @@ use crate::{
     error::{LowerError, LowerProblem},
     mount::{Access, CacheMount, Mount, MountProblem, MountSource, NodePath, SecretVariable, Sharing},
     nearest::nearest,
-    op::{ContextName, CopyOp, CopySource, Op},
+    op::{ContextName, CopyOp, CopySource, NodeId, Op},
     path,
     selection::{Origin, Step},
     size,
@@ -289,21 +289,10 @@ fn bind(
 }
 
 /// A root file system that holds a path of the build context and nothing else.
-fn context(builder: &mut StageBuilder<'_>, step: &Step<'_>, path: &str, span: Span) -> crate::op::NodeId {
-    let op = CopyOp {
-        base: builder.scratch(),
-        sources: vec![CopySource::Context {
-            context: ContextName::Main,
-            paths: vec![literal(&path::relative(path))],
-        }],
-        destination: CONTEXT_COPY.to_owned(),
-        chown: None,
-        chmod: None,
-        unpack: false,
-        link: false,
-        parents: false,
-        exclude: Vec::new(),
-    };
+fn context(builder: &mut StageBuilder<'_>, step: &Step<'_>, path: &str, span: Span) -> NodeId {
+    let paths = vec![literal(&path::relative(path))];
+    let source = CopySource::Context { context: ContextName::Main, paths };
+    let op = CopyOp::plain(builder.scratch(), vec![source], CONTEXT_COPY);
     builder.aside(step, Op::Copy(op), span, format!("RUN --mount of {path} from the context"))
 }
 
