@@ -20,6 +20,9 @@ use archway_testkit::{
 };
 use tar::{EntryType, Header};
 
+/// The capability to send raw packets, permitted and effective (`struct vfs_cap_data`).
+pub(crate) const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// Makes the images and pushes them to `registry`.
 pub(crate) fn push(registry: &str) {
     let busybox = BaseImages::open().unwrap().get(Base::Busybox).unwrap();
@@ -152,10 +155,7 @@ fn odd() -> io::Result<Layer> {
         layer.add(EntryType::Regular, path, mode, owner, content)?;
     }
     // cap_net_raw=ep, in the kernel's format, version 2.
-    let mut capability = vec![1, 0, 0, 2];
-    capability.extend([0, 0x20, 0, 0]);
-    capability.extend([0; 12]);
-    layer.xattr("security.capability", &capability)?;
+    layer.xattr("security.capability", &NET_RAW)?;
     layer.add(EntryType::Regular, "real/capable", 0o755, ROOT, "capable\n")?;
     layer.xattr("user.colour", b"red")?;
     layer.add(EntryType::Regular, "real/coloured", 0o644, ROOT, "coloured\n")?;

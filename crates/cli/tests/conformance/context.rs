@@ -10,10 +10,11 @@ use std::{
 
 use archway_oci::Digest;
 use archway_testkit::process;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utimensat};
 use tar::{EntryType, Header};
 
 use crate::{
+    bases::NET_RAW,
     fixture::{Fixture, Item, ItemKind},
     servers::Places,
 };
@@ -62,6 +63,9 @@ fn create(item: &Item, path: &Path, root: &Path, places: &Places) {
     }
     let usual = if item.kind == ItemKind::Directory { 0o755 } else { 0o644 };
     fs::set_permissions(path, fs::Permissions::from_mode(item.mode.unwrap_or(usual))).unwrap();
+    if item.capable {
+        setxattr(path, "security.capability", &NET_RAW, XattrFlags::empty()).unwrap();
+    }
 }
 
 /// Gives everything a time. A file's follows from its content: BuildKit takes a file of the same name, size

@@ -10,6 +10,7 @@
 //! FROM REGISTRY/busybox           the Dockerfile; REGISTRY, WEB and GIT are servers of the test
 //! COPY a.txt /
 //! --- tool.sh 0755 @1500000000    more files: mode and time if they matter
+//! --- ping 0755 capable            a program that may send raw packets
 //! --- directory/
 //! --- link -> a.txt
 //! --- other = a.txt               a hard link
@@ -72,6 +73,8 @@ pub(crate) struct Item {
     pub(crate) context: String,
     pub(crate) path: String,
     pub(crate) mode: Option<u32>,
+    /// Whether it has a capability.
+    pub(crate) capable: bool,
     /// Seconds since 1970.
     pub(crate) time: Option<u64>,
     pub(crate) kind: ItemKind,
@@ -176,11 +179,12 @@ fn item(header: &str, body: &str) -> Item {
         None => (String::new(), path.to_owned()),
     };
     let kind = if path.ends_with('/') { ItemKind::Directory } else { ItemKind::File(body.to_owned()) };
-    let mut item = Item { context, path, mode: None, time: None, kind };
+    let mut item = Item { context, path, mode: None, capable: false, time: None, kind };
     while let Some(word) = words.next() {
         match word {
             "->" => item.kind = ItemKind::Symlink(words.next().unwrap().to_owned()),
             "=" => item.kind = ItemKind::HardLink(words.next().unwrap().to_owned()),
+            "capable" => item.capable = true,
             "pipe" => item.kind = ItemKind::Pipe,
             "empty" => item.kind = ItemKind::File(String::new()),
             "archive" => {
