@@ -219,13 +219,14 @@ pub(crate) fn content(entries: &impl Serialize) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use archway_graph::{ExtraHost, Network, NodeId, ResourceLimit, RunSettings, SecretVariable, Security};
-    use archway_remote::GitUrl;
+pub(crate) mod fixtures {
+    use archway_graph::{Network, NodeId, RunSettings, Security};
+    use archway_oci::Platform;
 
     use super::*;
 
-    fn run_op() -> RunOp {
+    /// `RUN true`, and nothing special about it.
+    pub(crate) fn run_op() -> RunOp {
         RunOp {
             base: NodeId(1),
             platform: Platform { os: "linux".into(), architecture: "amd64".into(), ..Platform::default() },
@@ -242,6 +243,14 @@ mod tests {
             settings: RunSettings::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use archway_graph::{ExtraHost, Network, NodeId, ResourceLimit, RunSettings, SecretVariable, Security};
+    use archway_remote::GitUrl;
+
+    use super::{fixtures::run_op, *};
 
     #[test]
     fn a_run_is_keyed_by_what_it_reads_not_by_its_place_in_the_graph() {

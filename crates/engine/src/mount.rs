@@ -340,28 +340,10 @@ fn record(cache: &CacheMount) -> CacheMountRecord {
 mod tests {
     use std::collections::HashSet;
 
-    use archway_graph::{Network, NodeId, RunSettings, Security};
     use archway_layer::Layout;
 
     use super::*;
-
-    fn op() -> RunOp {
-        RunOp {
-            base: NodeId(0),
-            platform: "linux/amd64".parse().unwrap(),
-            argv: vec!["true".into()],
-            env: Vec::new(),
-            cwd: "/".into(),
-            user: String::new(),
-            network: Network::Host,
-            no_cache: false,
-            files: Vec::new(),
-            mounts: Vec::new(),
-            secret_env: Vec::new(),
-            security: Security::Sandbox,
-            settings: RunSettings::default(),
-        }
-    }
+    use crate::key::fixtures::run_op;
 
     #[test]
     fn everything_about_a_mount_but_what_it_holds_counts() {
@@ -394,9 +376,9 @@ mod tests {
         let keys: HashSet<Key> = mounts
             .into_iter()
             .map(|(target, read_only, source)| {
-                key::run(base, &op(), &[Identity { target, read_only, source }])
+                key::run(base, &run_op(), &[Identity { target, read_only, source }])
             })
-            .chain([key::run(base, &op(), &[])])
+            .chain([key::run(base, &run_op(), &[])])
             .collect();
         assert_eq!(keys.len(), count + 1);
     }
