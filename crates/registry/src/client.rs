@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use archway_oci::Reference;
 
 use crate::{
-    Error,
+    Error, GrowingBlob,
     credentials::{Credential, Keychain, Sourced},
     transport::Transport,
 };
@@ -28,6 +28,8 @@ pub struct ClientOptions {
     /// Larger blobs are uploaded in chunks of this many bytes, so that a registry that forgets what a
     /// broken request brought loses at most one.
     pub upload_chunk: u64,
+    /// Blobs that are still being written are uploaded in chunks of multiples of this many bytes.
+    pub growing_chunk: u64,
     /// Time without a single byte, in either direction, after which a connection counts as broken.
     pub silence: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for ClientOptions {
             retries: 5,
             retry_delay: Duration::from_millis(200),
             upload_chunk: 64 << 20,
+            growing_chunk: GrowingBlob::WORTHWHILE,
             silence: Duration::from_secs(120),
         }
     }

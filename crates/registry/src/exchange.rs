@@ -50,7 +50,7 @@ impl<'a> Exchange<'a> {
         let count = move || {
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        let request = body.attach(request, count).await?;
+        let request = body.attach(request, count);
         let mut answer = pin!(request.send());
         loop {
             let before = moves.load(Ordering::Relaxed);

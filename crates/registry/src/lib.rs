@@ -9,6 +9,7 @@
 //! | `pull`, `blob` | manifests; blobs with resume | distribution-spec "Pull" |
 //! | `push`, `upload` | mounts, manifests; uploads in chunks, with resume | distribution-spec "Push" |
 //! | [`credentials`] | Docker's and podman's files, credential helpers | docker/cli `config.json`, containers-auth.json(5) |
+//! | [`GrowingBlob`] | uploads of what is still being written | |
 //! | `auth`, `token` | challenges and scopes; Basic, Bearer tokens | distribution "token" and "oauth2" |
 //! | `host`, `endpoint` | scheme, TLS and name of a registry; the first contact | Docker's rules |
 //! | `transport` | one operation: authentication, redirects, retries | RFC 9110 |
@@ -21,6 +22,7 @@ pub mod credentials;
 mod endpoint;
 mod error;
 mod exchange;
+mod growing;
 mod host;
 mod pull;
 mod push;
@@ -33,5 +35,6 @@ pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
 pub use credentials::Keychain;
 pub use error::{Error, RegistryMessage};
+pub use growing::{Growing, GrowingBlob};
 pub use pull::Fetched;
 pub use push::Pushed;

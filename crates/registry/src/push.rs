@@ -12,9 +12,9 @@ use crate::{
     client::path,
     exchange::protocol,
     pull::described,
-    request::{Payload, Request},
+    request::{BlobFile, Payload, Request},
     transport::location,
-    upload::FileUpload,
+    upload::{FileUpload, Session},
 };
 
 /// How a blob came to be in a repository.
@@ -43,12 +43,14 @@ impl Client {
         if !self.must_push(reference, &descriptor.digest).await? {
             return Ok(Pushed::Existed);
         }
-        check_size(reference, descriptor, file).await?;
-        let upload = match self.start(reference, &descriptor.digest, mount_from).await? {
+        let file = BlobFile::open(file.to_owned()).await?;
+        check_size(reference, descriptor, &file)?;
+        let session = match self.start(reference, &descriptor.digest, mount_from).await? {
             Started::Mounted => return Ok(Pushed::Mounted),
-            Started::Upload(url) => url,
+            Started::Upload(url) => Session { url, offset: 0 },
         };
-        FileUpload { client: self, reference, descriptor, file, sent: Arc::new(sent) }.run(upload).await?;
+        let upload = FileUpload { client: self, reference, file, sent: Arc::new(sent) };
+        upload.run(descriptor, session).await?;
         Ok(Pushed::Uploaded)
     }
 
@@ -149,7 +151,7 @@ impl Client {
     }
 
     /// Nothing will be sent: the registry need not keep the session. Whether it agrees does not matter.
-    async fn abandon(&self, reference: &Reference, upload: Url) {
+    pub(crate) async fn abandon(&self, reference: &Reference, upload: Url) {
         let scope = Scope::push(&reference.repository, &[]);
         let cancel = Request::to_url(Method::DELETE, &reference.registry, upload, scope);
         let _ = self.transport.send_once(&cancel).await;
@@ -168,12 +170,15 @@ fn upload_url(reference: &Reference, response: &Response) -> Result<Url, Error> 
 }
 
 /// A file of another size cannot have the digest; the registry would find out only at the end.
-async fn check_size(reference: &Reference, descriptor: &Descriptor, file: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Read { path: file.display().to_string(), source };
-    let actual = tokio::fs::metadata(file).await.map_err(failed)?.len();
+pub(crate) fn check_size(
+    reference: &Reference,
+    descriptor: &Descriptor,
+    file: &BlobFile,
+) -> Result<(), Error> {
+    let what = described(reference, &descriptor.digest);
+    let actual = file.size().map_err(|source| Error::Read { path: what.clone(), source })?;
     if actual == descriptor.size {
         return Ok(());
     }
-    let what = described(reference, &descriptor.digest);
     Err(Error::SizeMismatch { what, expected: descriptor.size, actual })
 }

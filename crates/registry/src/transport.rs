@@ -112,6 +112,11 @@ impl Transport {
         self.options.upload_chunk.max(1)
     }
 
+    /// Bytes, at least one.
+    pub(crate) fn growing_chunk(&self) -> u64 {
+        self.options.growing_chunk.max(1)
+    }
+
     /// Whether the registry answers and takes these credentials.
     pub(crate) async fn check_login(&self, registry: &str, credential: &Sourced) -> Result<(), Error> {
         let endpoint = self.endpoint(registry).await?;

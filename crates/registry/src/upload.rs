@@ -1,6 +1,6 @@
 //! Uploads: in chunks where a blob is large, resumed where a connection broke.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use archway_oci::{Descriptor, Reference};
 use reqwest::{
@@ -12,7 +12,7 @@ use crate::{
     Client, Error,
     auth::Scope,
     exchange::protocol,
-    request::{FilePart, Payload, Request},
+    request::{BlobFile, FilePart, Payload, Request},
     transport::location,
 };
 
@@ -20,15 +20,15 @@ use crate::{
 pub(crate) struct FileUpload<'a> {
     pub(crate) client: &'a Client,
     pub(crate) reference: &'a Reference,
-    pub(crate) descriptor: &'a Descriptor,
-    pub(crate) file: &'a Path,
+    pub(crate) file: BlobFile,
+    /// Is told how many bytes went out so far.
     pub(crate) sent: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 /// An open upload: where the next bytes go, and which.
-struct Session {
-    url: Url,
-    offset: u64,
+pub(crate) struct Session {
+    pub(crate) url: Url,
+    pub(crate) offset: u64,
 }
 
 /// Registries differ in how much of the upload protocol they know.
@@ -41,18 +41,17 @@ enum Form {
 }
 
 impl FileUpload<'_> {
-    /// Uploads the file to the session at `url`, or to another one if that is lost.
+    /// Uploads the file from the session's offset on, or to another session if that one is lost.
     ///
     /// A request with a part of the file is never just repeated: after a broken connection only the
     /// registry knows what arrived.
-    pub(crate) async fn run(&self, url: Url) -> Result<(), Error> {
+    pub(crate) async fn run(&self, descriptor: &Descriptor, mut session: Session) -> Result<(), Error> {
         let transport = &self.client.transport;
-        let mut session = Session { url, offset: 0 };
         let mut form = Form::Resumable;
-        let (mut reached, mut resumed) = (0, false);
+        let (mut reached, mut resumed) = (session.offset, session.offset > 0);
         let mut backoff = transport.backoff();
         loop {
-            let Err(error) = self.send_rest(&mut session, form).await else { return Ok(()) };
+            let Err(error) = self.send_rest(descriptor, &mut session, form).await else { return Ok(()) };
             if session.offset > reached {
                 // It goes on, if slowly.
                 reached = session.offset;
@@ -66,32 +65,46 @@ impl FileUpload<'_> {
                     if refusal.is_client_error()
                         && !error.is_temporary()
                         && form == Form::Resumable
-                        && (resumed || self.descriptor.size > self.chunk()) =>
+                        && (resumed || descriptor.size > self.chunk()) =>
                 {
                     form = Form::Whole;
                 }
                 _ => backoff.wait(error).await?,
             }
             // The last answer may have been lost, not the request.
-            if !self.client.must_push(self.reference, &self.descriptor.digest).await? {
+            if !self.client.must_push(self.reference, &descriptor.digest).await? {
                 return Ok(());
             }
-            session = match self.progress(&session, form).await? {
+            let known = match form {
+                Form::Resumable => self.progress(&session, descriptor.size).await?,
+                Form::Whole => None,
+            };
+            session = match known {
                 Some(session) => session,
-                None => Session { url: self.client.open_upload(self.reference).await?, offset: 0 },
+                None => self.open().await?,
             };
             resumed = session.offset > 0;
         }
     }
 
+    /// A session that has nothing yet.
+    pub(crate) async fn open(&self) -> Result<Session, Error> {
+        Ok(Session { url: self.client.open_upload(self.reference).await?, offset: 0 })
+    }
+
     /// Sends everything from the session's offset on, and ends the upload.
-    async fn send_rest(&self, session: &mut Session, form: Form) -> Result<(), Error> {
-        let size = self.descriptor.size;
+    async fn send_rest(
+        &self,
+        descriptor: &Descriptor,
+        session: &mut Session,
+        form: Form,
+    ) -> Result<(), Error> {
+        let size = descriptor.size;
         while form == Form::Resumable && size - session.offset > self.chunk() {
-            *session = self.send_chunk(session).await?;
+            *session = self.send_chunk(session, self.chunk()).await?;
         }
         let mut url = session.url.clone();
-        url.query_pairs_mut().append_pair("digest", self.descriptor.digest.as_str());
+        url.query_pairs_mut().append_pair("digest", descriptor.digest.as_str());
         let mut request = self.request(Method::PUT, url, session.offset, size);
         if session.offset > 0 && session.offset < size {
             request = request.header("content-range", &format!("{}-{}", session.offset, size - 1));
@@ -101,8 +114,8 @@ impl FileUpload<'_> {
     }
 
     /// Sends one chunk; gives where the next one goes, and from which byte on the registry wants it.
-    async fn send_chunk(&self, session: &Session) -> Result<Session, Error> {
-        let (start, end) = (session.offset, session.offset + self.chunk());
+    pub(crate) async fn send_chunk(&self, session: &Session, length: u64) -> Result<Session, Error> {
+        let (start, end) = (session.offset, session.offset + length);
         let request = self
             .request(Method::PATCH, session.url.clone(), start, end)
             .header("content-range", &format!("{start}-{}", end - 1));
@@ -119,11 +132,9 @@ impl FileUpload<'_> {
         self.client.transport.upload_chunk()
     }
 
-    /// Asks the registry what it has of an upload; `None` if it does not know.
-    async fn progress(&self, session: &Session, form: Form) -> Result<Option<Session>, Error> {
-        if form == Form::Whole {
-            return Ok(None);
-        }
+    /// Asks the registry what it has of an upload of which `most` bytes may have been sent; `None` if it
+    /// does not know.
+    pub(crate) async fn progress(&self, session: &Session, most: u64) -> Result<Option<Session>, Error> {
         let scope = Scope::push(&self.reference.repository, &[]);
         let ask = Request::to_url(Method::GET, &self.reference.registry, session.url.clone(), scope);
         let response = match self.client.transport.send(&ask, &[]).await {
@@ -131,19 +142,15 @@ impl FileUpload<'_> {
             Err(error) if error.is_temporary() => return Err(error),
             Err(_) => return Ok(None),
         };
-        let offset = received(response.headers()).filter(|offset| *offset <= self.descriptor.size);
+        let offset = received(response.headers()).filter(|offset| *offset <= most);
         Ok(offset.map(|offset| session.next(&response, offset)))
     }
 
     /// A request with the bytes from `start` to before `end`.
     fn request(&self, method: Method, url: Url, start: u64, end: u64) -> Request<'_> {
         let scope = Scope::push(&self.reference.repository, &[]);
-        let part = FilePart {
-            path: self.file.to_owned(),
-            offset: start,
-            length: end - start,
-            sent: self.sent.clone(),
-        };
+        let part =
+            FilePart { file: self.file.clone(), offset: start, length: end - start, sent: self.sent.clone() };
         Request::to_url(method, &self.reference.registry, url, scope)
             .header("content-type", "application/octet-stream")
             .body(Payload::File(part))

@@ -9,7 +9,7 @@ use std::{
 };
 
 use archway_oci::{Descriptor, Digest, Platform, Reference, json, media_type};
-use archway_registry::{Client, ClientOptions, Error, Keychain, Pushed, credentials::Credential};
+use archway_registry::{Client, ClientOptions, Error, Growing, Keychain, Pushed, credentials::Credential};
 use archway_testkit::{
     RealRegistry, Skopeo,
     registry::{Options, PASSWORD, USER},
@@ -149,6 +149,36 @@ async fn a_large_blob_goes_in_chunks() {
     let requests = registry.requests().unwrap();
     let chunks = requests.iter().filter(|request| request.method == "PATCH" && request.status == 202);
     assert_eq!(chunks.count(), 3, "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_blob_is_uploaded_while_it_is_written() {
+    if !tools::require_each(&["docker-registry", "skopeo"]) {
+        return;
+    }
+    let registry = RealRegistry::start().unwrap();
+    let client = Client::new(ClientOptions { growing_chunk: 100_000, ..ClientOptions::default() });
+    let (image, reference) = (Image::new(&bytes(350_000)), parse(registry.reference("app:1")));
+    let layer = image.blobs.last().unwrap();
+    let file = std::fs::File::open(image.path(layer)).unwrap();
+    let (growing, blob) = Growing::start(file, 0);
+    let chunks = || {
+        let requests = registry.requests().unwrap();
+        requests.iter().filter(|request| request.method == "PATCH" && request.status == 202).count()
+    };
+    let write = async {
+        for (written, expected) in [(150_000, 1), (350_000, 2)] {
+            growing.written(written);
+            while chunks() < expected {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        growing.complete(layer.clone());
+    };
+    let (pushed, ()) = tokio::join!(client.push_growing(&reference, blob, |_| {}), write);
+    assert_eq!(pushed.unwrap(), Some(Pushed::Uploaded));
+    assert_eq!(image.push(&client, &reference, &[]).await.unwrap(), [Pushed::Uploaded, Pushed::Existed]);
+    read_back(&Skopeo::new(), &reference, &image);
 }
 
 #[tokio::test]

@@ -14,7 +14,9 @@ use crate::server::{Answer, Seen, Server, blob, client, file, options};
 
 /// A registry with one repository `app` that keeps an upload as distribution-spec wants it. `fault`
 /// may answer in its place.
-async fn uploads(fault: impl Fn(&Seen, &mut Vec<u8>) -> Option<Answer> + Send + Sync + 'static) -> Server {
+pub(crate) async fn uploads(
+    fault: impl Fn(&Seen, &mut Vec<u8>) -> Option<Answer> + Send + Sync + 'static,
+) -> Server {
     let upload = Mutex::new(Vec::new());
     let done = AtomicBool::new(false);
     Server::start(move |seen| {
@@ -62,7 +64,7 @@ async fn push_mounting(client: &Client, server: &Server, from: &[String]) -> Res
 }
 
 /// True at the first call.
-fn once() -> impl Fn() -> bool {
+pub(crate) fn once() -> impl Fn() -> bool {
     let called = AtomicBool::new(false);
     move || !called.swap(true, SeqCst)
 }
