@@ -1,17 +1,22 @@
 //! Compression in independent members: a layer is a concatenation of gzip members (RFC 1952 §2.2) or
 //! Zstandard frames (RFC 8878 §3.1), cut where the *content* says (see [`member`]), so that several
-//! threads can make them and an unchanged stretch of files gives unchanged bytes.
+//! threads can make them, and an unchanged stretch of files gives unchanged bytes, which need not be made
+//! again (see [`KnownMembers`]).
 
 mod decode;
 mod encode;
+mod known;
 pub mod member;
 mod pipeline;
+mod workers;
 
 use archway_oci::media_type::{self, LayerCompression};
 
 pub use decode::Decoder;
+pub use known::{KnownMembers, Member};
 pub use pipeline::Members;
-pub(crate) use pipeline::run;
+pub(crate) use pipeline::{Making, run};
+pub use workers::Workers;
 
 /// Level of gzip where none is asked for. Measured (see `docs/formats/layer.md`): libdeflate's level 4
 /// gives about the size of zlib's level 6, which other builders use, in a fifth of the time; each
@@ -70,6 +75,16 @@ impl Compression {
             Self::None => media_type::OCI_LAYER,
             Self::Gzip { .. } => media_type::OCI_LAYER_GZIP,
             Self::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
+        }
+    }
+
+    /// A name for everything that decides about the bytes of a member besides its content: `gzip-4`. A
+    /// version of an encoder that gives other bytes, which the golden digests tell, needs other names.
+    pub fn id(self) -> String {
+        match self {
+            Self::None => "tar".to_owned(),
+            Self::Gzip { level } => format!("gzip-{level}"),
+            Self::Zstd { level } => format!("zstd-{level}"),
         }
     }
 

@@ -5,22 +5,21 @@ mod walk;
 
 use std::{
     io::{self, Write},
-    num::NonZeroUsize,
     path::{Path, PathBuf},
-    thread::available_parallelism,
+    sync::Arc,
 };
 
 use archway_oci::{Descriptor, Digest};
 
 use crate::{
     archive::{Entry, TarWriter, WriteError},
-    compress::{self, Compression, InvalidLevel, Members},
+    compress::{self, Compression, InvalidLevel, KnownMembers, Making, Member, Members, Workers},
     overlay::Markers,
     windows::Layout,
 };
 
-/// How a layer is made. Its bytes depend on these and on the delta, except on `threads`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a layer is made. Its bytes depend on the first three and on the delta, and on nothing else.
+#[derive(Debug, Clone)]
 pub struct LayerOptions {
     /// How the tar is compressed.
     pub compression: Compression,
@@ -29,8 +28,11 @@ pub struct LayerOptions {
     pub mtime: Option<i64>,
     /// How paths stand in it.
     pub layout: Layout,
-    /// How many threads compress (at most 4 are used); hashing and writing have their own.
-    pub threads: NonZeroUsize,
+    /// Who compresses.
+    pub workers: Workers,
+    /// Members of earlier layers of the same compression. If this is there, the layer's own are described
+    /// in [`LayerInfo::members`].
+    pub known: Option<Arc<dyn KnownMembers>>,
 }
 
 impl Default for LayerOptions {
@@ -39,7 +41,8 @@ impl Default for LayerOptions {
             compression: Compression::default(),
             mtime: None,
             layout: Layout::Unix,
-            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            workers: Workers::shared(),
+            known: None,
         }
     }
 }
@@ -59,6 +62,9 @@ pub struct LayerInfo {
     pub media_type: &'static str,
     /// How many entries it has; zero: the delta changes nothing.
     pub entries: u64,
+    /// Its members, in order, if [`LayerOptions::known`] asks for them. Not those of a layer of one member,
+    /// which is compressed sooner than looked for, nor those of a tar that is not compressed.
+    pub members: Vec<Member>,
 }
 
 impl LayerInfo {
@@ -108,13 +114,14 @@ pub enum DiffError {
 }
 
 /// A tar writer whose entries become the layer of [`write_layer_with`].
-pub type LayerWriter = TarWriter<Members>;
+pub type LayerWriter<'a> = TarWriter<Members<'a>>;
 
 /// Writes the layer of an overlay *upper-form* delta directory to `sink`.
 ///
-/// Each file is read once; memory stays below about 20 MB plus the names of the directories on the
-/// path being walked and one path per hard-linked file. Sockets are left out.
-pub fn write_layer<W: Write + Send>(
+/// Each file is read once. Memory stays at about 2 MB for each member that the workers have a place for, and
+/// 4 MB besides, plus the names of the directories on the path being walked and one path per hard-linked
+/// file. Sockets are left out.
+pub fn write_layer<W: Write>(
     delta_dir: &Path,
     options: &LayerOptions,
     sink: W,
@@ -128,14 +135,19 @@ pub fn write_layer<W: Write + Send>(
 pub fn write_layer_with<W, E>(
     options: &LayerOptions,
     sink: W,
-    append: impl FnOnce(&mut LayerWriter) -> Result<(), E>,
+    append: impl FnOnce(&mut LayerWriter<'_>) -> Result<(), E>,
 ) -> Result<LayerInfo, E>
 where
-    W: Write + Send,
+    W: Write,
     E: From<DiffError>,
 {
     options.compression.check().map_err(DiffError::from)?;
-    let produced = compress::run(options.compression, options.threads, sink, |members| {
+    let making = Making {
+        compression: options.compression,
+        workers: options.workers.clone(),
+        known: options.known.clone().filter(|_| options.compression != Compression::None),
+    };
+    let produced = compress::run(making, sink, |members| {
         let layer = TarWriter::new(members, options.mtime).with_layout(options.layout);
         let mut layer = layer.map_err(DiffError::from)?;
         append(&mut layer)?;
@@ -150,6 +162,7 @@ where
         uncompressed_size: finished.uncompressed_size,
         media_type: options.compression.media_type(),
         entries,
+        members: finished.members,
     })
 }
 

@@ -1,16 +1,24 @@
 //! Layer bytes depend on content and options alone, and today's bytes are tomorrow's.
 
-use std::{collections::BTreeMap, io, num::NonZeroUsize};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::trees::{self, Node, Tree};
 use archway_layer::{
-    Compression, DiffError, Entry, EntryKind, LayerInfo, LayerOptions, Timestamp, write_layer,
-    write_layer_with, write_tree,
+    Compression, DiffError, Entry, EntryKind, KnownMembers, LayerInfo, LayerOptions, Timestamp, Workers,
+    write_layer, write_layer_with, write_tree,
 };
 
 fn options(compression: Compression, threads: usize) -> LayerOptions {
     let threads = NonZeroUsize::new(threads).expect("some threads");
-    LayerOptions { compression, threads, ..LayerOptions::default() }
+    LayerOptions { compression, workers: Workers::new(threads), ..LayerOptions::default() }
 }
 
 fn layer_of(tree: &Tree, seed: u64, options: &LayerOptions) -> (LayerInfo, Vec<u8>) {
@@ -36,6 +44,80 @@ fn neither_creation_order_nor_threads_change_the_bytes() {
     }
 }
 
+/// The members of one layer, and how many of them were taken.
+#[derive(Default)]
+struct Remembered {
+    by_content: HashMap<blake3::Hash, Vec<u8>>,
+    found: AtomicUsize,
+}
+
+impl Remembered {
+    fn of(info: &LayerInfo, bytes: &[u8]) -> Self {
+        let mut rest = bytes;
+        let mut cut = |member: &archway_layer::Member| {
+            let (own, others) = rest.split_at(member.length as usize);
+            rest = others;
+            assert_eq!(blake3::hash(own), member.compressed);
+            (member.content, own.to_vec())
+        };
+        let by_content = info.members.iter().map(&mut cut).collect();
+        assert!(rest.is_empty(), "the members are the whole layer");
+        Self { by_content, found: AtomicUsize::new(0) }
+    }
+}
+
+impl KnownMembers for Remembered {
+    fn find(&self, content: &blake3::Hash) -> Option<Vec<u8>> {
+        let found = self.by_content.get(content).cloned();
+        self.found.fetch_add(usize::from(found.is_some()), Ordering::Relaxed);
+        found
+    }
+}
+
+#[test]
+fn members_that_are_known_change_the_work_and_not_the_bytes() {
+    let tree = trees::many_files();
+    let mut changed = tree.clone();
+    let (Node::File { content, .. }, _) = changed.get_mut(&b"d3/f30"[..]).expect("a file") else { panic!() };
+    content.extend_from_slice(b"one line more");
+    for compression in [Compression::gzip(), Compression::zstd()] {
+        let knowing = |known: &Arc<Remembered>, threads| LayerOptions {
+            known: Some(known.clone()),
+            ..options(compression, threads)
+        };
+        let nothing = Arc::new(Remembered::default());
+        let (first, first_bytes) = layer_of(&tree, 0, &knowing(&nothing, 2));
+        let (plain, plain_bytes) = layer_of(&changed, 0, &options(compression, 2));
+        assert!(plain.members.is_empty(), "nobody asked");
+        assert!(first.members.len() > 8);
+        for threads in [1, 2, 8] {
+            let known = Arc::new(Remembered::of(&first, &first_bytes));
+            let (info, bytes) = layer_of(&changed, threads as u64, &knowing(&known, threads));
+            assert_eq!((&info.digest, &info.diff_id), (&plain.digest, &plain.diff_id));
+            assert!(bytes == plain_bytes, "{compression:?}, {threads} threads");
+            let made = info.members.len() - known.found.load(Ordering::Relaxed);
+            assert!((1..=3).contains(&made), "{made} of {} members were made again", info.members.len());
+        }
+    }
+}
+
+#[test]
+fn layers_made_at_the_same_time_share_their_threads() {
+    let workers = Workers::new(NonZeroUsize::MIN);
+    let of = |seed: u64| {
+        let tree = trees::many_files();
+        layer_of(&tree, seed, &LayerOptions { workers: workers.clone(), ..LayerOptions::default() }).0
+    };
+    let expected = of(0);
+    // More layers than there are places for members: each makes progress with what it has.
+    std::thread::scope(|scope| {
+        let layers: Vec<_> = (1..9).map(|seed| scope.spawn(move || of(seed))).collect();
+        for layer in layers {
+            assert_eq!(layer.join().expect("no panic"), expected);
+        }
+    });
+}
+
 #[test]
 fn the_diff_id_is_that_of_the_tar_under_every_compression() {
     let tree = trees::sample();
@@ -49,7 +131,7 @@ fn the_diff_id_is_that_of_the_tar_under_every_compression() {
 }
 
 /// Entries of every kind, none of which needs a file system, and content for several members.
-fn append_sample(layer: &mut archway_layer::diff::LayerWriter) -> Result<(), DiffError> {
+fn append_sample(layer: &mut archway_layer::diff::LayerWriter<'_>) -> Result<(), DiffError> {
     let with = |mut entry: Entry, owner: u32, mtime: i64| {
         (entry.uid, entry.gid) = (owner, owner + 1);
         entry.mtime = Timestamp { seconds: mtime, nanoseconds: 999_999_999 };

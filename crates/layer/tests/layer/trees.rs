@@ -144,3 +144,22 @@ pub(crate) fn sample() -> Tree {
     }
     tree
 }
+
+/// Ten directories of files that differ, which make a dozen members.
+pub(crate) fn many_files() -> Tree {
+    let mut tree = Tree::new();
+    for directory in 0..10_u32 {
+        tree.insert(
+            format!("d{directory}").into_bytes(),
+            (Node::Directory { mode: 0o755, opaque: false }, 1_600_000_000),
+        );
+        for file in 0..60_u32 {
+            let number = directory * 60 + file;
+            let line = |n: u32| format!("{:x} of {number}\n", n.wrapping_mul(2_654_435_761) ^ number);
+            let content: String = (0..1000).map(line).collect();
+            let node = Node::File { content: content.into_bytes(), mode: 0o644, attribute: None };
+            tree.insert(format!("d{directory}/f{file}").into_bytes(), (node, i64::from(number)));
+        }
+    }
+    tree
+}
