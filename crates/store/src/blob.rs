@@ -179,6 +179,11 @@ pub struct PrehashedWriter {
 }
 
 impl PrehashedWriter {
+    /// What is written, for reading. It goes on when more is written, and stays when the blob is in place.
+    pub fn reader(&self) -> Result<File> {
+        File::open(&self.file.path).at(&self.file.path)
+    }
+
     /// Puts the blob in place. The caller vouches that `digest` is that of the bytes written.
     pub fn commit(self, digest: &Digest) -> Result<()> {
         if digest.algorithm() != "sha256" {

@@ -13,10 +13,10 @@ mod mark;
 
 use self::mark::Mark;
 use crate::{
-    Store,
+    Store, copied,
     error::{At, Result, StoreError},
     lock::Lock,
-    repository,
+    member, repository,
     root::{self, Root},
     session::{self, Observed},
     usage,
@@ -86,6 +86,8 @@ pub(crate) fn collect(store: &Store, keep: &KeepPolicy) -> Result<Collected> {
             collected.snapshots += 1;
         }
     }
+    member::sweep(root, |object| needed.contains(object), &mut trash)?;
+    copied::sweep(root, |object| needed.contains(object), &mut trash)?;
     sweep_file_hashes(root, keep, &mut trash)?;
     repository::sweep(root, keep, &mut trash)?;
     sweep_locks(root)?;

@@ -12,7 +12,9 @@
 //! | [`cache`] | cache key to result |
 //! | [`cache_mount`] | directories that outlive builds |
 //! | [`layer`] | snapshot to layer blob, layer blob to diffID, diffID to snapshot |
+//! | [`member`] | compressed pieces of layer blobs, by what they hold |
 //! | [`image`] | image names |
+//! | [`copied`] | files of deltas that later copies may take |
 //! | [`file_hash`] | hashes of files that have not changed since they were read |
 //! | [`repository`] | git repositories that are kept |
 //! | [`lock`] | locks between processes |
@@ -22,6 +24,7 @@
 pub mod blob;
 pub mod cache;
 pub mod cache_mount;
+pub mod copied;
 mod durability;
 pub mod error;
 pub mod file_hash;
@@ -31,6 +34,7 @@ mod index;
 pub mod key;
 pub mod layer;
 pub mod lock;
+pub mod member;
 pub mod repository;
 mod root;
 mod session;
@@ -48,6 +52,7 @@ use std::{
 pub use blob::{BlobWriter, Blobs, PrehashedWriter};
 pub use cache::{Cache, CacheRecord};
 pub use cache_mount::{CacheMount, CacheMountLease, CacheMountRecord, CacheMounts};
+pub use copied::{CopiedFile, CopiedFiles, CopyRecord, CopyRecords};
 pub use error::{Result, StoreError};
 pub use file_hash::{FileHashStore, FileHashes, StatKey};
 pub use garbage::{Collected, KeepPolicy};
@@ -55,6 +60,7 @@ pub use image::{ImageRecord, Images};
 pub use key::{CacheKey, InvalidKey, MountKey, SnapshotKey};
 pub use layer::{LayerRecord, Layers};
 pub use lock::Lock;
+pub use member::{MemberCache, MemberRecord};
 pub use repository::Repository;
 pub use snapshot::{PendingSnapshot, Snapshots};
 pub use usage::{Tally, Usage};
@@ -130,9 +136,20 @@ impl Store {
         Layers::new(self)
     }
 
+    /// The members of layer blobs of a `form`: a name of the caller's, fit for a file, that covers every
+    /// setting on which the bytes of a member depend besides what it holds (`gzip-4`).
+    pub fn members(&self, form: &str) -> MemberCache {
+        MemberCache::new(self.clone(), form)
+    }
+
     /// Image names.
     pub fn images(&self) -> Images<'_> {
         Images::new(self)
+    }
+
+    /// Files that copies put into their deltas.
+    pub fn copies(&self) -> CopyRecords<'_> {
+        CopyRecords::new(self)
     }
 
     /// Hashes of files outside the store.

@@ -62,6 +62,16 @@ impl Root {
         self.path.join("cache-mounts")
     }
 
+    /// Does not exist before the first layer of several members.
+    pub(crate) fn members(&self) -> PathBuf {
+        self.path.join("members")
+    }
+
+    /// Does not exist before the first large copy.
+    pub(crate) fn copied(&self) -> PathBuf {
+        self.path.join("copied")
+    }
+
     pub(crate) fn file_hashes(&self) -> PathBuf {
         self.path.join("file-hashes")
     }

@@ -30,7 +30,7 @@ pub struct Usage {
     pub blobs: Tally,
     /// Snapshots.
     pub snapshots: Tally,
-    /// Cache records, with the whole index.
+    /// Cache records, with the whole index and the tables about blobs and snapshots.
     pub index: Tally,
     /// Tables of file hashes.
     pub file_hashes: Tally,
@@ -51,6 +51,7 @@ pub(crate) fn measure(store: &Store) -> Result<Usage> {
         path.push(suffix);
         index.bytes += disk_usage(Path::new(&path))?;
     }
+    index.bytes += tally(&root.members())?.bytes + tally(&root.copied())?.bytes;
     let (sessions, trash) = (tally(&root.sessions())?, tally(&root.trash())?);
     Ok(Usage {
         blobs: tally(&root.blobs())?,
