@@ -203,6 +203,11 @@ pub(crate) fn copy_delta(
     hash("archway 2026 copy delta v3", &(placement, owner, chmod, content))
 }
 
+/// Names what an instruction copies from directories of the user's, whatever is in them.
+pub(crate) fn lineage(op: &CopyOp, from: &impl Serialize) -> Key {
+    hash("archway 2026 lineage v1", &(from, &op.destination, &op.exclude))
+}
+
 /// Key under which the content of files selected from a root file system is remembered.
 pub(crate) fn selection(source: Key, op: &CopyOp, patterns: &[String]) -> Key {
     hash("archway 2026 selection v3", &(source, patterns, op.parents, &op.exclude))

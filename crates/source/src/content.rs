@@ -49,6 +49,11 @@ impl Snapshot {
         Ok(hasher.finalize())
     }
 
+    /// The hash of the content of the file at `path`, if a digest was made of it.
+    pub fn content_hash(&self, path: &str) -> Option<blake3::Hash> {
+        self.hashes.get(self.position(path)?)?.get().copied()
+    }
+
     fn digest_match(&self, found: &Match, hasher: &mut blake3::Hasher) {
         let entry = self.matched(found);
         if !entry.is_directory() {

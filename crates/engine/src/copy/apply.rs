@@ -5,8 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
-    io::{Read as _, Write as _},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -19,13 +17,12 @@ use rustix::{
 use archway_graph::FileMode;
 
 use super::{
+    earlier::{CopiedFiles, Earlier},
     entry::{Entry, EntryKind, Mtime, SourceItem},
+    files::{self, PlainFile},
     placement::{Directory, Placement, PlacementError},
 };
 use crate::{StepError, directory::NEW_DIRECTORY_MODE, tree};
-
-/// Bytes read at once.
-const BUFFER: usize = 256 << 10;
 
 /// Owner of copied files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +41,15 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
+    fn owner(&self, entry: &Entry) -> Owner {
+        self.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid })
+    }
+
+    fn mode(&self, entry: &Entry) -> u32 {
+        let is_directory = entry.kind == EntryKind::Directory;
+        self.mode.as_ref().map_or(entry.mode, |mode| mode.apply(entry.mode, is_directory))
+    }
+
     /// Of a directory that has to be made for what is copied, or for an archive that is unpacked. For a
     /// copy a number is its mode too, without the bits that are no permissions; changes have nothing to
     /// change.
@@ -63,7 +69,7 @@ pub(crate) fn directories(delta: &Path, placement: &Placement, owner: Owner) -> 
     let created = Directory { mode: NEW_DIRECTORY_MODE, uid: owner.uid, gid: owner.gid };
     let mut writer = Writer::open(delta)?;
     writer.place(placement, created, Mtime::default())?;
-    writer.finish()
+    writer.finish().map(drop)
 }
 
 /// Makes directories with these attributes; parents are among them.
@@ -75,7 +81,7 @@ pub(crate) fn attributes(
     for (path, (attributes, mtime)) in directories {
         writer.directory(path, *attributes, *mtime)?;
     }
-    writer.finish()
+    writer.finish().map(drop)
 }
 
 /// Writes what is copied into a delta, one item after the other.
@@ -85,6 +91,10 @@ pub(crate) struct Writer {
     parent: Option<(String, OwnedFd)>,
     /// First path of each file with several names, of one item: another item may write over it.
     links: HashMap<(u64, u64), String>,
+    /// A delta from which files are taken that are the same.
+    earlier: Option<Earlier>,
+    /// Files that a later copy may take from this delta.
+    copied: CopiedFiles,
     /// Times of directories, set at the end: writing into a directory changes them.
     directory_times: BTreeMap<String, Mtime>,
 }
@@ -93,7 +103,19 @@ impl Writer {
     pub(crate) fn open(delta: &Path) -> Result<Self, StepError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(delta, flags, Mode::empty()).map_err(io_error(delta))?;
-        Ok(Self { root, parent: None, links: HashMap::new(), directory_times: BTreeMap::new() })
+        Ok(Self {
+            root,
+            parent: None,
+            links: HashMap::new(),
+            earlier: None,
+            copied: CopiedFiles::new(),
+            directory_times: BTreeMap::new(),
+        })
+    }
+
+    /// Takes files that are the same from `earlier`.
+    pub(crate) fn taking_from(self, earlier: Option<Earlier>) -> Self {
+        Self { earlier, ..self }
     }
 
     /// Makes the directories that `items` go into, with these attributes where they are new.
@@ -129,6 +151,7 @@ impl Writer {
         attributes: &Attributes,
     ) -> Result<(), StepError> {
         self.links.clear();
+        let (mut plain, mut names) = (Vec::new(), Vec::new());
         for entry in &item.entries {
             let path = match entry.path.as_str() {
                 "" => target.to_owned(),
@@ -146,10 +169,25 @@ impl Writer {
             if entry.implied && (placement.implied.contains_key(&path) || self.is_made(&path, entry)?) {
                 continue;
             }
-            self.entry(item, entry, &path, attributes).map_err(|error| match error {
-                EntryError::Step(error) => error,
-                EntryError::Io(errno) => io_error(&path)(errno),
-            })?;
+            match (&entry.kind, entry.hard_link) {
+                (EntryKind::File { .. }, Some(inode)) if self.links.contains_key(&inode) => {
+                    names.push((self.links[&inode].clone(), path));
+                }
+                (EntryKind::File { size }, inode) => {
+                    if let Some(inode) = inode {
+                        self.links.insert(inode, path.clone());
+                    }
+                    let owner = attributes.owner(entry);
+                    plain.push(PlainFile { entry, size: *size, path, owner, mode: attributes.mode(entry) });
+                }
+                _ => self.entry(entry, &path, attributes).map_err(|error| error.at(&path))?,
+            }
+        }
+        // All directories are there.
+        let copied = files::place(self.root.as_fd(), item, &plain, self.earlier.as_ref())?;
+        self.copied.extend(copied);
+        for (first, path) in names {
+            self.hard_link(&first, &path).map_err(|error| error.at(&path))?;
         }
         Ok(())
     }
@@ -165,55 +203,29 @@ impl Writer {
         Ok(true)
     }
 
-    fn entry(
-        &mut self,
-        item: &SourceItem,
-        entry: &Entry,
-        path: &str,
-        attributes: &Attributes,
-    ) -> Result<(), EntryError> {
-        let owner = attributes.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
-        let is_directory = entry.kind == EntryKind::Directory;
-        let mode = attributes.mode.as_ref().map_or(entry.mode, |mode| mode.apply(entry.mode, is_directory));
-        if is_directory {
+    /// Copies what is no regular file.
+    fn entry(&mut self, entry: &Entry, path: &str, attributes: &Attributes) -> Result<(), EntryError> {
+        let (owner, mode) = (attributes.owner(entry), attributes.mode(entry));
+        if entry.kind == EntryKind::Directory {
             let directory = Directory { mode, uid: owner.uid, gid: owner.gid };
             self.directory(path, directory, entry.mtime)?;
             return set_xattrs_at(self.at(path)?, entry);
         }
-        if let Some(first) = entry.hard_link.and_then(|inode| self.links.get(&inode).cloned()) {
-            return self.hard_link(&first, path);
-        }
         let (parent, name) = self.at(path)?;
         remove_other(parent, name, path)?;
         match &entry.kind {
-            EntryKind::Directory => unreachable!("handled above"),
-            EntryKind::File { .. } => {
-                let file = copy_file(item, entry, parent, name)?;
-                rustix::fs::fchown(&file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-                // After chown, which clears setuid and capabilities.
-                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-                for (name, value) in &entry.xattrs {
-                    rustix::fs::fsetxattr(&file, name.as_str(), value, XattrFlags::empty())?;
-                }
-                rustix::fs::futimens(&file, &times(entry.mtime))?;
-            }
-            EntryKind::Symlink { target } => {
-                rustix::fs::symlinkat(target.as_str(), parent, name)?;
-                chown(parent, name, owner)?;
-                rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
-            }
+            EntryKind::Directory | EntryKind::File { .. } => unreachable!("handled above"),
+            EntryKind::Symlink { target } => rustix::fs::symlinkat(target.as_str(), parent, name)?,
             EntryKind::Special { file_type, device } => {
                 let file_type = FileType::from_raw_mode(*file_type);
                 rustix::fs::mknodat(parent, name, file_type, Mode::from_raw_mode(mode), *device)?;
-                chown(parent, name, owner)?;
-                rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
-                rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
             }
         }
-        if let Some(inode) = entry.hard_link {
-            self.links.insert(inode, path.to_owned());
+        chown(parent, name, owner)?;
+        if matches!(entry.kind, EntryKind::Special { .. }) {
+            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
         }
-        Ok(())
+        Ok(rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// A new name for a file that was copied already.
@@ -227,7 +239,6 @@ impl Writer {
 
     /// Makes the directory, or gives it these attributes if it was made already.
     fn directory(&mut self, path: &str, attributes: Directory, mtime: Mtime) -> Result<(), StepError> {
-        let error = io_error(path);
         let make = |writer: &mut Self| -> Result<(), EntryError> {
             let (parent, name) = writer.at(path)?;
             match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
@@ -241,23 +252,20 @@ impl Writer {
             chown(parent, name, Owner { uid: attributes.uid, gid: attributes.gid })?;
             Ok(rustix::fs::chmodat(parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?)
         };
-        make(self).map_err(|failed| match failed {
-            EntryError::Step(step) => step,
-            EntryError::Io(errno) => error(errno),
-        })?;
+        make(self).map_err(|failed| failed.at(path))?;
         self.directory_times.insert(path.to_owned(), mtime);
         Ok(())
     }
 
-    /// Gives the directories their times.
-    pub(crate) fn finish(self) -> Result<(), StepError> {
+    /// Gives the directories their times. Returns the files that a later copy may take from this delta.
+    pub(crate) fn finish(self) -> Result<CopiedFiles, StepError> {
         for (path, mtime) in self.directory_times.iter().rev() {
             let directory = open_directory(self.root.as_fd(), path).map_err(io_error(path))?;
             let opened = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory));
             rustix::fs::utimensat(rustix::fs::CWD, opened, &times(*mtime), AtFlags::empty())
                 .map_err(io_error(path))?;
         }
-        Ok(())
+        Ok(self.copied)
     }
 
     /// The directory that holds `path`, and the name in it.
@@ -271,9 +279,19 @@ impl Writer {
     }
 }
 
-enum EntryError {
+pub(super) enum EntryError {
     Io(Errno),
     Step(StepError),
+}
+
+impl EntryError {
+    /// The error, of the file at `path`.
+    pub(super) fn at(self, path: &str) -> StepError {
+        match self {
+            Self::Io(errno) => io_error(path)(errno),
+            Self::Step(error) => error,
+        }
+    }
 }
 
 impl From<Errno> for EntryError {
@@ -288,29 +306,8 @@ impl From<StepError> for EntryError {
     }
 }
 
-fn copy_file(
-    item: &SourceItem,
-    entry: &Entry,
-    parent: BorrowedFd<'_>,
-    name: &str,
-) -> Result<File, EntryError> {
-    let mut source = item.open.open(entry)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let count = source.read(&mut buffer).map_err(StepError::io(item.open.path(entry)))?;
-        if count == 0 {
-            break;
-        }
-        file.write_all(&buffer[..count]).map_err(StepError::io(item.open.path(entry)))?;
-    }
-    source.finish()?;
-    Ok(file)
-}
-
 /// Makes room for a file at `path`: an earlier item may have brought another one. A directory stays.
-fn remove_other(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), EntryError> {
+pub(super) fn remove_other(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), EntryError> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR) => Err(StepError::from(PlacementError::IsADirectory(path.to_owned())).into()),
@@ -340,7 +337,7 @@ fn chown(parent: BorrowedFd<'_>, name: &str, owner: Owner) -> Result<(), Errno> 
     rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn open_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     let relative = path.trim_start_matches('/');
     rustix::fs::openat2(
         root,
@@ -351,11 +348,11 @@ fn open_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     )
 }
 
-fn name_of(path: &str) -> &str {
+pub(super) fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn times(mtime: Mtime) -> Timestamps {
+pub(super) fn times(mtime: Mtime) -> Timestamps {
     let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds as _ };
     Timestamps { last_access: time, last_modification: time }
 }

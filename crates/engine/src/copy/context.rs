@@ -96,6 +96,10 @@ impl Open for Files {
         Ok(Box::new(self.snapshot.open(known)?))
     }
 
+    fn content(&self, entry: &Entry) -> Option<blake3::Hash> {
+        self.snapshot.content_hash(&self.full_path(entry))
+    }
+
     fn path(&self, entry: &Entry) -> PathBuf {
         self.full_path(entry).into()
     }

@@ -84,15 +84,30 @@ pub(crate) struct SourceItem {
 }
 
 impl SourceItem {
+    /// Bytes of all files.
+    pub(crate) fn size(&self) -> u64 {
+        let sizes = self.entries.iter().map(|entry| match entry.kind {
+            EntryKind::File { size } => size,
+            _ => 0,
+        });
+        sizes.sum()
+    }
+
     pub(crate) fn is_directory(&self) -> bool {
         self.entries.first().is_some_and(|root| root.kind == EntryKind::Directory)
     }
 }
 
 /// Opens the files of an item.
-pub(crate) trait Open: Send {
+pub(crate) trait Open: Send + Sync {
     /// Opens the file of `entry` for reading.
     fn open(&self, entry: &Entry) -> Result<Box<dyn Reading>, StepError>;
+
+    /// The hash of the file's content, if it is known without reading it.
+    fn content(&self, entry: &Entry) -> Option<blake3::Hash> {
+        let _ = entry;
+        None
+    }
 
     /// Where the file is, for messages.
     fn path(&self, entry: &Entry) -> PathBuf;

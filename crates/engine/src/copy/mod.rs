@@ -16,6 +16,7 @@ use jiff::Timestamp;
 
 use self::{
     apply::{Attributes, Owner, Writer},
+    earlier::Lineage,
     entry::{EntryKind, SourceItem},
     placement::{Item, Placement, SubDirectory},
 };
@@ -30,7 +31,9 @@ use crate::{
 
 pub(crate) mod apply;
 mod context;
+mod earlier;
 pub(crate) mod entry;
+mod files;
 mod inline;
 mod pick;
 pub(crate) mod placement;
@@ -164,6 +167,11 @@ impl Step<'_> {
         context.expect("the caller gives every context that the graph copies from")
     }
 
+    fn context_directory(&self, name: &ContextName) -> &std::path::Path {
+        let context = self.build.job.contexts.get(name);
+        context.expect("the caller gives every context that the graph copies from").directory()
+    }
+
     /// How a message names the root file system of a node.
     pub(crate) fn describe(&self, node: NodeId) -> String {
         let node = self.build.job.graph.node(node);
@@ -206,9 +214,11 @@ impl Step<'_> {
             None => {
                 let kept = self.build.engine.ownership;
                 let (store, destination) = (store.clone(), op.destination.clone());
+                let lineage = Lineage::of(op, &sources.items, |name| self.context_directory(name));
                 blocking(move || {
                     let pending = store.snapshots().begin()?;
-                    let mut writer = Writer::open(pending.delta())?;
+                    let earlier = lineage.map(|lineage| lineage.earlier(&store)).transpose()?.flatten();
+                    let mut writer = Writer::open(pending.delta())?.taking_from(earlier);
                     // All are made for what comes first.
                     let created = attributes.parent(sources.archives.first() == Some(&true));
                     writer.parents(&placement, &sources.items, created)?;
@@ -220,9 +230,12 @@ impl Step<'_> {
                             writer.item(item, &placement.targets[index], &placement, &attributes)?;
                         }
                     }
-                    writer.finish()?;
+                    let files = writer.finish()?;
                     let delta = Delta::made(delta_key);
                     store.snapshots().commit(pending, &delta.key)?;
+                    if let Some(lineage) = lineage.filter(|_| !files.is_empty()) {
+                        lineage.remember(&store, delta.key, files)?;
+                    }
                     Ok(delta)
                 })
                 .await?

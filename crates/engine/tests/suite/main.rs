@@ -3,6 +3,7 @@
 mod base_layers;
 mod copy_flags;
 mod copying;
+mod earlier_copies;
 mod fetching;
 mod stopping;
 mod workshop;
