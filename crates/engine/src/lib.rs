@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use archway_graph::{ContextName, Graph, NodeId};
 use archway_layer::{Compression, extract::Ownership};
 use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
-use archway_registry::Client;
+use archway_registry::{Client, GrowingBlob};
 use archway_remote::Credentials;
 use archway_report::{Events, StepId};
 use archway_sandbox::Sandbox;
@@ -115,6 +115,8 @@ pub struct Job {
     pub events: Events,
     /// Told of each layer that is made, as soon as its blob is in the store, so that pushing overlaps building.
     pub on_layer: Arc<dyn Fn(&Layer) + Send + Sync>,
+    /// Told of each layer that is being made, once it is large enough for an upload before its end to pay.
+    pub on_growing: Arc<dyn Fn(GrowingBlob) + Send + Sync>,
 }
 
 /// How layers are made.

@@ -195,7 +195,7 @@ fn job(
     pushes: &output::registry::LayerPushes,
 ) -> Job {
     let (observer, events) = (tracker.clone(), context.events.clone());
-    let pushes = pushes.clone();
+    let (pushes, growing) = (pushes.clone(), pushes.clone());
     let epoch = prepared.graph.source_date_epoch;
     Job {
         graph: prepared.graph.clone(),
@@ -219,6 +219,7 @@ fn job(
             events.send(event);
         }),
         on_layer: Arc::new(move |layer| pushes.layer(layer)),
+        on_growing: Arc::new(move |blob| growing.growing(&blob)),
     }
 }
 

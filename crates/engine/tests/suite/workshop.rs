@@ -169,6 +169,7 @@ impl Workshop {
             annotations: Vec::new(),
             events: self.sender.clone(),
             on_layer: Arc::new(|_| {}),
+            on_growing: Arc::new(|_| {}),
         })
     }
 

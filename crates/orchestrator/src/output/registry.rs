@@ -1,4 +1,4 @@
-//! Pushing: layers while the build runs, then children by digest, then the index, then its tags.
+//! Pushing: layers while the build runs, large ones while they are being made, then children by digest, then the index, then its tags.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use archway_engine::{BuiltImage, Layer};
 use archway_oci::{Descriptor, Digest, Reference};
-use archway_registry::{Client, Pushed};
+use archway_registry::{Client, GrowingBlob, Pushed};
 use archway_report::{Event, Events, TransferKind};
 use archway_store::Store;
 use futures_util::{
@@ -36,7 +36,7 @@ const PROGRESS_STEP: u64 = 1 << 20;
 
 type Pushing = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
 
-/// Pushes every blob once to every repository, beginning as soon as a layer is made.
+/// Pushes every blob once to every repository, beginning as soon as a layer is made, or large enough.
 #[derive(Clone)]
 pub(crate) struct LayerPushes(Arc<Pushes>);
 
@@ -48,7 +48,16 @@ struct Pushes {
     /// One reference for each repository.
     repositories: Vec<Reference>,
     started: Mutex<HashMap<(String, Digest), Pushing>>,
+    /// Pushes of blobs whose digest was not known when they began.
+    growing: Mutex<Vec<GrowingPush>>,
     tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// The push of a blob to a repository that began before the blob was complete.
+struct GrowingPush {
+    repository: String,
+    blob: GrowingBlob,
+    pushing: Pushing,
 }
 
 impl Drop for Pushes {
@@ -78,8 +87,17 @@ impl LayerPushes {
             runtime: Handle::current(),
             repositories,
             started: Mutex::default(),
+            growing: Mutex::default(),
             tasks: Mutex::default(),
         }))
+    }
+
+    /// Begins to push a layer that is still being made, in the background. What becomes of it, the layer
+    /// itself will tell, if it ever is one.
+    pub(crate) fn growing(&self, blob: &GrowingBlob) {
+        for repository in &self.0.repositories {
+            self.0.push_growing(repository, blob);
+        }
     }
 
     /// Pushes a layer that was just made, in the background. An error shows up at the publication.
@@ -159,6 +177,7 @@ impl LayerPushes {
                     tokio::time::sleep(MISSING_CONTENT_DELAY).await;
                     let own = repository.repository_name();
                     self.0.started.lock().expect("no holder panics").retain(|(name, _), _| *name != own);
+                    self.0.growing.lock().expect("no holder panics").retain(|push| push.repository != own);
                 }
                 result => return result,
             }
@@ -251,6 +270,10 @@ impl Pushes {
         if let Some(pushing) = started.get(&key) {
             return pushing.clone();
         }
+        if let Some(pushing) = self.begun(&key) {
+            started.insert(key, pushing.clone());
+            return pushing;
+        }
         let job = Blob {
             client: self.client.clone(),
             store: self.store.clone(),
@@ -259,12 +282,45 @@ impl Pushes {
             descriptor: descriptor.clone(),
             mount_from,
         };
-        let task = self.runtime.spawn(job.push());
-        self.tasks.lock().expect("no holder panics").push(task.abort_handle());
-        let pushing = async move { task.await.expect("pushing does not panic").map_err(Arc::new) };
-        let pushing = pushing.boxed().shared();
+        let pushing = self.spawn(job.push());
         started.insert(key, pushing.clone());
         pushing
+    }
+
+    fn push_growing(self: &Arc<Self>, repository: &Reference, blob: &GrowingBlob) {
+        let (client, reference, followed) = (self.client.clone(), repository.clone(), blob.clone());
+        let progress = Arc::new(PushProgress::new(self.events.clone()));
+        let pushing = self.spawn(async move {
+            let (blob, telling) = (followed.clone(), progress.clone());
+            let sent = move |sent| {
+                // Before the end it has no name.
+                if let Some(descriptor) = blob.descriptor() {
+                    telling.sent(&descriptor, sent);
+                }
+            };
+            let pushed = client.push_growing(&reference, followed.clone(), sent).await;
+            let pushed = pushed.map_err(Error::registry("push", &reference))?;
+            if let (Some(Pushed::Uploaded), Some(descriptor)) = (pushed, followed.descriptor()) {
+                progress.done(&descriptor);
+            }
+            Ok(())
+        });
+        let push = GrowingPush { repository: repository.repository_name(), blob: blob.clone(), pushing };
+        self.growing.lock().expect("no holder panics").push(push);
+    }
+
+    /// The push of this blob, if it began before the blob was complete.
+    fn begun(&self, (repository, digest): &(String, Digest)) -> Option<Pushing> {
+        let growing = self.growing.lock().expect("no holder panics");
+        let is_it = |blob: &GrowingBlob| blob.descriptor().is_some_and(|known| known.digest == *digest);
+        let push = growing.iter().find(|push| push.repository == *repository && is_it(&push.blob))?;
+        Some(push.pushing.clone())
+    }
+
+    fn spawn(&self, push: impl Future<Output = Result<(), Error>> + Send + 'static) -> Pushing {
+        let task = self.runtime.spawn(push);
+        self.tasks.lock().expect("no holder panics").push(task.abort_handle());
+        async move { task.await.expect("pushing does not panic").map_err(Arc::new) }.boxed().shared()
     }
 
     /// Whether the repository has the blob, or could get it from one of the others without an upload.
@@ -299,31 +355,48 @@ impl Blob {
             // It was found in the repository, or mounted into it.
             return Ok(());
         };
-        let name = format!("sha256:{}", self.descriptor.digest.short());
-        let (events, total) = (self.events.clone(), self.descriptor.size);
-        let tell = move |current, done| {
-            let (name, kind) = (name.clone(), TransferKind::Push);
-            events.send(Event::Transfer { name, kind, current, total: Some(total), done });
-        };
-        let progress = {
-            let (tell, told) = (tell.clone(), Mutex::new(0));
-            move |sent: u64| {
-                let mut told = told.lock().expect("no holder panics");
-                // It goes back where an upload starts anew.
-                if sent.abs_diff(*told) >= PROGRESS_STEP {
-                    *told = sent;
-                    tell(sent, false);
-                }
-            }
-        };
+        let progress = Arc::new(PushProgress::new(self.events));
+        let (telling, descriptor) = (progress.clone(), self.descriptor.clone());
+        let sent = move |sent| telling.sent(&descriptor, sent);
         let pushed = self
             .client
-            .push_blob(&self.repository, &self.descriptor, &path, &self.mount_from, progress)
+            .push_blob(&self.repository, &self.descriptor, &path, &self.mount_from, sent)
             .await
             .map_err(Error::registry("push", &self.repository))?;
         if pushed == Pushed::Uploaded {
-            tell(total, true);
+            progress.done(&self.descriptor);
         }
         Ok(())
+    }
+}
+
+/// Tells how far the push of one blob is.
+struct PushProgress {
+    events: Events,
+    told: Mutex<u64>,
+}
+
+impl PushProgress {
+    fn new(events: Events) -> Self {
+        Self { events, told: Mutex::new(0) }
+    }
+
+    /// So many bytes went out. They may become less, where an upload starts anew.
+    fn sent(&self, descriptor: &Descriptor, sent: u64) {
+        let mut told = self.told.lock().expect("no holder panics");
+        if sent.abs_diff(*told) >= PROGRESS_STEP {
+            *told = sent;
+            self.tell(descriptor, sent, false);
+        }
+    }
+
+    fn done(&self, descriptor: &Descriptor) {
+        self.tell(descriptor, descriptor.size, true);
+    }
+
+    fn tell(&self, descriptor: &Descriptor, current: u64, done: bool) {
+        let name = format!("sha256:{}", descriptor.digest.short());
+        let (kind, total) = (TransferKind::Push, Some(descriptor.size));
+        self.events.send(Event::Transfer { name, kind, current, total, done });
     }
 }
