@@ -20,11 +20,12 @@ conformance: ## Build a corpus of Dockerfiles with BuildKit and with Archway, an
 	@scripts/peers
 	$(CARGO) test --package archway-cli --test conformance -- --ignored --nocapture
 
-lint: ## Check format, lints, and which crate depends on which
+lint: ## Check format, lints, which crate depends on which, and what the benchmark computes
 	@scripts/packages lint
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --quiet --package archway-testkit --test dependency_direction
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest --quiet bench.tests.test_bench
 
 fmt: ## Format all code
 	$(CARGO) fmt --all
@@ -33,8 +34,9 @@ FUZZ_SECONDS ?= 60
 fuzz: ## Give random input to each parser for FUZZ_SECONDS (60); needs `cargo install cargo-fuzz --locked`
 	@scripts/fuzz $(FUZZ_SECONDS)
 
-bench: ## Measure speed and memory; writes bench/RESULTS.md
-	@scripts/packages demo
+bench: ## Compare with BuildKit and Buildah; writes bench/RESULTS.md and its chart (as root, half an hour)
+	@scripts/packages bench
+	@scripts/peers --bench >/dev/null
 	$(CARGO) build --release --package archway-cli --package archway-testkit
 	@scripts/bench
 

@@ -10,15 +10,16 @@ use std::{
 
 use archway_testkit::{
     BaseImages,
-    bases::{Base, BaseError},
+    bases::{ARCHITECTURES, Architecture, Base, BaseError},
     registry::{Options, RegistryError},
 };
 
 const USAGE: &str = "\
 usage: archway-testkit registry [--base NAME,…] [--port N] [--log FILE] [--ready-file FILE]
            start a registry on loopback, push base images to it and serve until killed
-       archway-testkit bases [--to HOST:PORT] NAME…
-           make base images (kept in the cache) and push them
+       archway-testkit bases [--to HOST:PORT] [--platform P,…] NAME…
+           make base images (kept in the cache) and push them; of debian, which takes a minute or more
+           for each platform that is not this machine's, only the platforms asked for
 
 base images: busybox, golang (this machine's platform only), debian (takes minutes the first time)
 ";
@@ -41,7 +42,7 @@ enum Failure {
 enum Order {
     Help,
     Registry { bases: Vec<Base>, port: u16, log: Option<PathBuf>, ready: Option<PathBuf> },
-    Bases { bases: Vec<Base>, to: Option<String> },
+    Bases { bases: Vec<Base>, to: Option<String>, platforms: Vec<Architecture> },
 }
 
 fn main() -> ExitCode {
@@ -68,7 +69,7 @@ fn parse(arguments: &[String]) -> Result<Order, Failure> {
     let mut words = arguments.iter();
     let mut order = match words.next().map(String::as_str) {
         Some("registry") => Order::Registry { bases: Vec::new(), port: 0, log: None, ready: None },
-        Some("bases") => Order::Bases { bases: Vec::new(), to: None },
+        Some("bases") => Order::Bases { bases: Vec::new(), to: None, platforms: ARCHITECTURES.to_vec() },
         Some("--help" | "-h" | "help") => return Ok(Order::Help),
         Some(other) => return Err(Failure::Usage(format!("unknown command `{other}`"))),
         None => return Err(Failure::Usage("no command".into())),
@@ -83,6 +84,7 @@ fn parse(arguments: &[String]) -> Result<Order, Failure> {
             }
             (Order::Registry { log, .. }, "--log") => *log = Some(value()?.into()),
             (Order::Registry { ready, .. }, "--ready-file") => *ready = Some(value()?.into()),
+            (Order::Bases { platforms, .. }, "--platform") => *platforms = platform_list(value()?)?,
             (Order::Bases { to, .. }, "--to") => *to = Some(value()?.clone()),
             (Order::Bases { bases, .. }, name) if !name.starts_with('-') => bases.extend(base_list(name)?),
             (_, unknown) => return Err(Failure::Usage(format!("unknown argument `{unknown}`"))),
@@ -99,16 +101,22 @@ fn base_list(text: &str) -> Result<Vec<Base>, Failure> {
     Ok(names.map(str::parse).collect::<Result<_, _>>()?)
 }
 
+fn platform_list(text: &str) -> Result<Vec<Architecture>, Failure> {
+    Ok(text.split(',').map(Architecture::of_platform).collect::<Result<_, _>>()?)
+}
+
 fn execute(order: Order) -> Result<(), Failure> {
     match order {
         Order::Help => {
             print!("{USAGE}");
             Ok(())
         }
-        Order::Bases { bases, to } => bases.into_iter().try_for_each(|base| provide(base, to.as_deref())),
+        Order::Bases { bases, to, platforms } => {
+            bases.into_iter().try_for_each(|base| provide(base, &platforms, to.as_deref()))
+        }
         Order::Registry { bases, port, log, ready } => {
             let registry = Options { port, log, ..Options::default() }.start()?;
-            bases.into_iter().try_for_each(|base| provide(base, Some(&registry.host())))?;
+            bases.into_iter().try_for_each(|base| provide(base, &ARCHITECTURES, Some(&registry.host())))?;
             println!("serving on {}", registry.host());
             if let Some(file) = ready {
                 write_ready_file(&file, &registry.host())?;
@@ -118,11 +126,16 @@ fn execute(order: Order) -> Result<(), Failure> {
     }
 }
 
-fn provide(base: Base, registry: Option<&str>) -> Result<(), Failure> {
+fn provide(base: Base, platforms: &[Architecture], registry: Option<&str>) -> Result<(), Failure> {
     let images = BaseImages::open()?;
+    let image = if base == Base::Debian { images.debian(platforms)? } else { images.get(base)? };
     match registry {
-        Some(registry) => println!("pushed {}", images.push(base, registry)?),
-        None => println!("made {}", images.get(base)?.oci_reference()),
+        Some(registry) => {
+            let reference = format!("{registry}/{base}:latest");
+            image.push(&reference).map_err(BaseError::from)?;
+            println!("pushed {reference}");
+        }
+        None => println!("made {}", image.oci_reference()),
     }
     Ok(())
 }
@@ -162,8 +175,12 @@ mod tests {
             ready: Some("r".into()),
         };
         assert_eq!(parsed("registry --base busybox,debian --port 5000 --ready-file r").unwrap(), registry);
-        let bases = Order::Bases { bases: vec![Base::Golang], to: Some("localhost:1".into()) };
+        let to = Some("localhost:1".into());
+        let bases = Order::Bases { bases: vec![Base::Golang], to, platforms: ARCHITECTURES.to_vec() };
         assert_eq!(parsed("bases --to localhost:1 golang").unwrap(), bases);
+        let platforms = ["linux/amd64", "linux/arm/v7"].map(|name| Architecture::of_platform(name).unwrap());
+        let bases = Order::Bases { bases: vec![Base::Debian], to: None, platforms: platforms.to_vec() };
+        assert_eq!(parsed("bases --platform linux/amd64,linux/arm/v7 debian").unwrap(), bases);
         assert_eq!(parsed("--help").unwrap(), Order::Help);
     }
 
@@ -175,5 +192,7 @@ mod tests {
             assert!(matches!(parsed(line), Err(Failure::Usage(_))), "{line}");
         }
         assert!(matches!(parsed("bases alpine"), Err(Failure::Base(BaseError::UnknownBase(_)))));
+        let unknown = parsed("bases --platform linux/z80 debian");
+        assert!(matches!(unknown, Err(Failure::Base(BaseError::UnknownPlatform(_)))));
     }
 }
