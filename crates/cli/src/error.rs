@@ -36,6 +36,9 @@ pub(crate) enum CliError {
     /// The Dockerfile was checked, and says that findings are errors.
     #[error("the checks found {rules}, and `check=error=true` makes this an error")]
     Checks { report: String, rules: String },
+    /// Nothing in the build cache is called so.
+    #[error("nothing in the build cache is called `{id}`")]
+    NotInCache { id: String },
     /// Cache mounts that were to be removed are in use.
     #[error("{kept} of the cache mounts are in use, and stay")]
     InUse { kept: usize },
@@ -198,6 +201,7 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::Operation(error) => operation_hint(error),
         CliError::Registry(error) => error.hint(),
         CliError::Store(error) => store_hint(error),
+        CliError::NotInCache { .. } => Some("`archway cache ls` lists what is there".to_owned()),
         _ => None,
     }
 }

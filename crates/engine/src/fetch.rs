@@ -18,7 +18,7 @@ use archway_remote::{
     http::{Downloaded, HttpClient, Validators},
 };
 use archway_report::{Event, Events, TransferKind};
-use archway_store::{CacheRecord, Store};
+use archway_store::{About, CacheRecord, SnapshotKind, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -111,7 +111,7 @@ impl Engine {
         client.checkout(source, &revision, place, pending.delta()).await?;
         let delta = Delta::made(key);
         store.snapshots().commit(pending, &delta.key)?;
-        remember(store, key, &delta, String::new())?;
+        remember(store, key, &delta, String::new(), &about(SnapshotKind::GitCheckout, source.describe()))?;
         Ok(delta)
     }
 
@@ -163,21 +163,32 @@ impl Engine {
                 delta
             }
         };
-        remember(store, key, &delta, String::new())?;
+        let about = about(SnapshotKind::Download, source.describe());
+        remember(store, key, &delta, String::new(), &about)?;
         if let Some(pinned) = pinned {
-            remember(store, pinned, &delta, String::new())?;
+            remember(store, pinned, &delta, String::new(), &about)?;
         }
         if !validators.is_empty() {
             let metadata = serde_json::to_string(&Known { validators }).expect("plain data");
-            remember(store, url, &delta, metadata)?;
+            remember(store, url, &delta, metadata, &about)?;
         }
         Ok(delta)
     }
 }
 
-fn remember(store: &Store, key: Key, delta: &Delta, metadata: String) -> Result<(), StepError> {
+fn about(kind: SnapshotKind, description: String) -> About {
+    About { kind, description, platform: None, parent: None }
+}
+
+fn remember(
+    store: &Store,
+    key: Key,
+    delta: &Delta,
+    metadata: String,
+    about: &About,
+) -> Result<(), StepError> {
     let record = CacheRecord { snapshot: Some(delta.key), created: delta.created, metadata };
-    Ok(store.cache().put(&key.into(), &record)?)
+    Ok(store.cache().put_about(&key.into(), &record, about)?)
 }
 
 fn create(path: &Path) -> io::Result<File> {

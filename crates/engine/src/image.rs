@@ -9,7 +9,7 @@ use archway_layer::{
 use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, media_type};
 use archway_registry::Client;
 use archway_report::{Event, Events, StepId, StepOutcome, TransferKind};
-use archway_store::{Lock, SnapshotKey, Store};
+use archway_store::{About, Lock, SnapshotKey, SnapshotKind, Store};
 use futures_util::future::try_join_all;
 use tokio::{sync::OnceCell, time::Instant};
 
@@ -189,11 +189,22 @@ impl LazyImage {
         self.unpack(layer, delta).await
     }
 
+    /// What its layers are in the store. One that other images have too stays named after the first.
+    fn about(&self) -> About {
+        About {
+            kind: SnapshotKind::BaseLayer,
+            description: format!("layer of {}", self.image.name),
+            platform: Some(self.image.config.platform.to_string()),
+            parent: None,
+        }
+    }
+
     async fn unpack(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
         let store = self.store.clone();
         let name = self.image.name.clone();
         let events = self.events.clone();
         let layout = self.image.layout();
+        let about = self.about();
         let options = ExtractOptions { ownership: self.ownership, layout, ..ExtractOptions::default() };
         tokio::task::spawn_blocking(move || {
             let extract = |source| StepError::Extract { image: name.clone(), source };
@@ -217,7 +228,7 @@ impl LazyImage {
                 let message = skipped(&name, &extracted.skipped_devices);
                 events.send(Event::Warning { message });
             }
-            LayerFacts::of(&extracted).remember(&store, delta)?;
+            LayerFacts::of(&extracted).remember(&store, delta, &about)?;
             if layout == Layout::Unix {
                 store.layers().set_extracted(&layer.diff_id, &delta)?;
             }

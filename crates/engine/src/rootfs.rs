@@ -65,6 +65,11 @@ impl RootFs {
         Self { identity, deltas, image: self.image.clone(), paths, paths_below }
     }
 
+    /// The topmost delta that is no layer of the image.
+    pub(crate) fn top(&self) -> Option<SnapshotKey> {
+        self.deltas.last().copied()
+    }
+
     /// The directories to mount, bottom first, each once; fetches and unpacks the image's layers if they
     /// are not here.
     pub async fn materialize(&self, store: &Store) -> Result<Vec<PathBuf>, StepError> {

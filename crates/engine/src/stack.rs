@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use archway_layer::extract::Extracted;
-use archway_store::{CacheRecord, SnapshotKey, Store};
+use archway_store::{About, CacheRecord, SnapshotKey, Store};
 use jiff::Timestamp;
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
@@ -43,10 +43,10 @@ impl LayerFacts {
         Ok(record.and_then(|record| serde_json::from_str(&record.metadata).ok()))
     }
 
-    pub(crate) fn remember(&self, store: &Store, delta: SnapshotKey) -> Result<(), StepError> {
+    pub(crate) fn remember(&self, store: &Store, delta: SnapshotKey, about: &About) -> Result<(), StepError> {
         let metadata = serde_json::to_string(self).expect("plain data");
         let record = CacheRecord { snapshot: Some(delta), created: Timestamp::now(), metadata };
-        Ok(store.cache().put(&key::layer_facts(delta).into(), &record)?)
+        Ok(store.cache().put_about(&key::layer_facts(delta).into(), &record, about)?)
     }
 }
 

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use archway_graph::{Node, NodeId, Op};
+use archway_graph::{Label, Node, NodeId, Op};
 use archway_layer::extract::Ownership;
 use archway_report::{Event, Reason, StepOutcome};
-use archway_store::{CacheRecord, SnapshotKey, Store};
+use archway_store::{About, CacheRecord, SnapshotKey, SnapshotKind, Store};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -188,7 +188,20 @@ impl<'a> Step<'a> {
     pub(crate) fn remember(&self, key: Key, delta: &Delta) -> Result<(), StepError> {
         let record =
             CacheRecord { snapshot: Some(delta.key), created: delta.created, metadata: String::new() };
-        Ok(self.build.engine.store.cache().put(&key.into(), &record)?)
+        Ok(self.build.engine.store.cache().put_about(&key.into(), &record, &self.about())?)
+    }
+
+    /// What the step's delta is, for people who look at the store.
+    fn about(&self) -> About {
+        About {
+            kind: SnapshotKind::Step,
+            description: self.node.label.as_ref().map(Label::to_string).unwrap_or_default(),
+            platform: match &self.node.op {
+                Op::Run(op) => Some(op.platform.to_string()),
+                _ => None,
+            },
+            parent: self.node.op.base().and_then(|base| self.input(base).rootfs.top()),
+        }
     }
 }
 

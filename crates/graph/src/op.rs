@@ -1,5 +1,7 @@
 //! The build graph: operations over all requested platforms, each operation once.
 
+use std::fmt;
+
 use archway_dockerfile::ast::Span;
 use archway_oci::{Digest, ImageConfig, Platform, Reference};
 use archway_remote::{GitSource, HttpSource};
@@ -83,6 +85,17 @@ pub struct Label {
     pub total: u32,
     /// The instruction on one line.
     pub name: String,
+}
+
+/// `[build 3/7] RUN make`; a stage without a name is left out.
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, position, total, name } = self;
+        match stage.parse::<u32>() {
+            Ok(_) => write!(f, "[{position}/{total}] {name}"),
+            Err(_) => write!(f, "[{stage} {position}/{total}] {name}"),
+        }
+    }
 }
 
 /// What a node does. All values are expanded: no variable is left.

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use archway_store::{CacheKey, CacheRecord, KeepPolicy, Result, SnapshotKey, Store};
+use archway_store::{
+    CacheKey, CacheRecord, Prune, Result, Rule, SnapshotKey, Store, garbage::automatic::Policy,
+};
 
 const ROUNDS: usize = 500;
 
@@ -57,8 +59,10 @@ fn measure(root: &str) -> Result<()> {
     report("get a cache record", each(&|round| store.cache().get(&CacheKey::from(key(round))).map(drop))?);
     store.blobs().put(b"something to sync")?;
     report("sync", vec![timed(|| store.sync())?]);
-    let all = KeepPolicy { all: true, unused_for: None };
-    report("collect garbage", vec![timed(|| store.collect_garbage(&all).map(drop))?]);
+    let policy = Policy::default();
+    report("see whether a collection is due", each(&|_| store.collect_if_due(&policy).map(drop))?);
+    report("measure what is there", vec![timed(|| store.usage().map(drop))?]);
+    report("prune everything", vec![timed(|| store.prune(&Prune::by(&[Rule::EVERYTHING])).map(drop))?]);
     Ok(())
 }
 

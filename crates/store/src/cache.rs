@@ -1,9 +1,9 @@
 //! The build cache: what a step's inputs lead to.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::{CacheKey, Result, SnapshotKey, Store};
+use crate::{About, CacheKey, Result, SnapshotKey, Store, about};
 
 /// Seconds after which a use is noted again. Without it every lookup would be a write.
 const USE_RESOLUTION: i64 = 3600;
@@ -56,15 +56,20 @@ impl<'a> Cache<'a> {
     /// Sets the record of `key`.
     pub fn put(&self, key: &CacheKey, record: &CacheRecord) -> Result<()> {
         let index = &self.store.inner.index;
-        index.write(|t| {
-            t.prepare_cached("INSERT OR REPLACE INTO cache VALUES (?1, ?2, ?3, ?4, ?5)")
-                .and_then(|mut statement| {
-                    let (created, used) = (record.created.as_second(), Timestamp::now().as_second());
-                    statement.execute(params![key, record.snapshot, created, record.metadata, used])
-                })
-                .map_err(|error| index.failed(error))
-        })?;
-        Ok(())
+        index.write(|t| insert(t, key, record).map_err(|error| index.failed(error)))
+    }
+
+    /// Sets the record of `key`, and notes what its snapshot is.
+    pub fn put_about(&self, key: &CacheKey, record: &CacheRecord, about: &About) -> Result<()> {
+        let index = &self.store.inner.index;
+        let put = |transaction: &Transaction<'_>| {
+            insert(transaction, key, record)?;
+            match &record.snapshot {
+                Some(snapshot) => about::note(transaction, snapshot, about),
+                None => Ok(()),
+            }
+        };
+        index.write(|t| put(t).map_err(|error| index.failed(error)))
     }
 
     /// Forgets the record of `key`.
@@ -80,6 +85,14 @@ impl<'a> Cache<'a> {
 /// Whether a use, last noted at `used` (seconds since 1970), is to be noted again.
 pub(crate) fn is_stale_use(used: i64) -> bool {
     Timestamp::now().as_second().saturating_sub(used) > USE_RESOLUTION
+}
+
+fn insert(transaction: &Transaction<'_>, key: &CacheKey, record: &CacheRecord) -> rusqlite::Result<()> {
+    let (created, used) = (record.created.as_second(), Timestamp::now().as_second());
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO cache VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![key, record.snapshot, created, record.metadata, used])
+        .map(drop)
 }
 
 type Row = (Option<SnapshotKey>, i64, String, i64);

@@ -19,11 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Store,
     error::{At, Result, StoreError},
-    garbage::Trash,
+    garbage::{self, Trash},
     key::MountKey,
     lock::Lock,
     root::{self, Root},
-    usage,
 };
 
 /// The files themselves.
@@ -162,6 +161,15 @@ impl<'a> CacheMounts<'a> {
 
     /// All instances, sorted by id, platform and number.
     pub fn list(&self) -> Result<Vec<CacheMount>> {
+        let mut mounts = self.unmeasured()?;
+        for mount in &mut mounts {
+            mount.bytes = garbage::disk_usage(&mount.path)?;
+        }
+        Ok(mounts)
+    }
+
+    /// The same, with 0 for the space of each.
+    pub(crate) fn unmeasured(&self) -> Result<Vec<CacheMount>> {
         let root = &self.store.inner.root;
         let mut mounts = Vec::new();
         for name in root::names(&root.cache_mounts())? {
@@ -170,9 +178,9 @@ impl<'a> CacheMounts<'a> {
             // One that is just being removed is none.
             let Some(record) = read_record(&location)? else { continue };
             mounts.push(CacheMount {
-                bytes: usage::disk_usage(&location.join(DATA))?,
+                bytes: 0,
                 used: last_use(&location)?,
-                in_use: Lock::try_exclusive_existing(location.join(LOCK))?.is_none(),
+                in_use: self.is_in_use(&key, &location)?,
                 path: location.join(DATA),
                 key,
                 number,
@@ -191,16 +199,30 @@ impl<'a> CacheMounts<'a> {
         let mut trash = Trash::new(root, &collecting)?;
         let mut removed = Vec::new();
         for mount in mounts {
-            let location = self.location(&mount.key, mount.number);
-            let _finding = self.store.lock(&finding(&mount.key))?;
-            if let Some(_unused) = Lock::try_exclusive_existing(location.join(LOCK))? {
-                trash.take(&location)?;
+            if self.take_away(&mount.key, mount.number, &mut trash)? {
                 removed.push(mount.clone());
             }
         }
         drop(collecting);
         let bytes = trash.empty()?;
         Ok((removed, bytes))
+    }
+
+    /// Takes an instance away, unless somebody uses it or is about to; says whether it is gone. The caller holds
+    /// the exclusive garbage lock, for which one who looks for an instance may wait: so this does not wait.
+    pub(crate) fn take_away(&self, key: &MountKey, number: u32, trash: &mut Trash) -> Result<bool> {
+        let location = self.location(key, number);
+        let Some(_finding) = self.store.try_lock(&finding(key))? else { return Ok(false) };
+        let Some(_unused) = Lock::try_exclusive_existing(location.join(LOCK))? else { return Ok(false) };
+        trash.take(&location)?;
+        Ok(true)
+    }
+
+    /// Whether somebody uses an instance, or is about to. Who looks for one must not take our look at its lock for
+    /// a user.
+    fn is_in_use(&self, key: &MountKey, location: &Path) -> Result<bool> {
+        let Some(_finding) = self.store.try_lock(&finding(key))? else { return Ok(true) };
+        Ok(Lock::try_exclusive_existing(location.join(LOCK))?.is_none())
     }
 
     fn location(&self, key: &MountKey, number: u32) -> PathBuf {
@@ -298,6 +320,12 @@ impl Written {
             let _ = fs::remove_file(mark);
         }
     }
+}
+
+/// Where the files of all instances are.
+pub(crate) fn data_directories(root: &Root) -> Result<Vec<PathBuf>> {
+    let names = root::names(&root.cache_mounts())?;
+    Ok(names.into_iter().map(|name| root.cache_mounts().join(name).join(DATA)).collect())
 }
 
 /// Takes away the instances that a power loss may have damaged.
@@ -483,11 +511,14 @@ mod tests {
     }
 
     #[test]
-    fn a_collection_of_garbage_leaves_cache_mounts_alone() {
+    fn a_collection_takes_cache_mounts_that_nobody_uses() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        drop(acquire(&store, "a", Sharing::Shared));
-        store.collect_garbage(&crate::KeepPolicy { all: true, ..Default::default() }).unwrap();
+        drop(acquire(&store, "idle", Sharing::Shared));
+        let used = acquire(&store, "used", Sharing::Shared).unwrap();
+        let pruned = store.prune(&crate::Prune::by(&[crate::Rule::EVERYTHING])).unwrap();
+        assert_eq!(pruned.items.len(), 1);
         assert_eq!(store.cache_mounts().list().unwrap().len(), 1);
+        assert!(used.path().exists());
     }
 }

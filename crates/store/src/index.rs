@@ -22,7 +22,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 const STATEMENTS: usize = 64;
 
 /// What leads from each format to the next; the format is the number of those done (`user_version`).
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE durable (object TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created INTEGER NOT NULL)
@@ -36,7 +37,12 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE diff_ids (digest TEXT PRIMARY KEY, diff_id TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE extracted (diff_id TEXT PRIMARY KEY, snapshot BLOB NOT NULL, used INTEGER NOT NULL)
         WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE about (snapshot BLOB PRIMARY KEY, kind TEXT NOT NULL, description TEXT NOT NULL,
+        platform TEXT, parent BLOB) WITHOUT ROWID;
+",
+];
 
 /// One connection, used by one thread at a time.
 #[derive(Debug)]

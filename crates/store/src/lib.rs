@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`blob`] | files named after their digest |
 //! | [`snapshot`] | directories that hold the delta of one layer |
+//! | [`about`] | what snapshots are, for people |
 //! | [`cache`] | cache key to result |
 //! | [`cache_mount`] | directories that outlive builds |
 //! | [`layer`] | snapshot to layer blob, layer blob to diffID, diffID to snapshot |
@@ -18,9 +19,9 @@
 //! | [`file_hash`] | hashes of files that have not changed since they were read |
 //! | [`repository`] | git repositories that are kept |
 //! | [`lock`] | locks between processes |
-//! | [`garbage`] | removal of what nothing needs |
-//! | [`usage`] | disk usage |
+//! | [`garbage`] | what takes space, and removal of what nothing needs |
 
+pub mod about;
 pub mod blob;
 pub mod cache;
 pub mod cache_mount;
@@ -39,7 +40,6 @@ pub mod repository;
 mod root;
 mod session;
 pub mod snapshot;
-pub mod usage;
 
 use std::{
     path::Path,
@@ -49,13 +49,14 @@ use std::{
     },
 };
 
+pub use about::{About, SnapshotKind};
 pub use blob::{BlobWriter, Blobs, PrehashedWriter};
 pub use cache::{Cache, CacheRecord};
 pub use cache_mount::{CacheMount, CacheMountLease, CacheMountRecord, CacheMounts};
 pub use copied::{CopiedFile, CopiedFiles, CopyRecord, CopyRecords};
 pub use error::{Result, StoreError};
 pub use file_hash::{FileHashStore, FileHashes, StatKey};
-pub use garbage::{Collected, KeepPolicy};
+pub use garbage::{Item, ItemKind, Prune, Pruned, Tally, Usage, policy::Rule};
 pub use image::{ImageRecord, Images};
 pub use key::{CacheKey, InvalidKey, MountKey, SnapshotKey};
 pub use layer::{LayerRecord, Layers};
@@ -63,7 +64,6 @@ pub use lock::Lock;
 pub use member::{MemberCache, MemberRecord};
 pub use repository::Repository;
 pub use snapshot::{PendingSnapshot, Snapshots};
-pub use usage::{Tally, Usage};
 
 use crate::{index::Index, root::Root, session::Session};
 
@@ -188,14 +188,36 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what no image, no cache record that `keep` allows, and no running process needs.
-    pub fn collect_garbage(&self, keep: &KeepPolicy) -> Result<Collected> {
-        garbage::collect(self, keep)
+    /// What takes space in the store. Walks all snapshots.
+    pub fn usage(&self) -> Result<Usage> {
+        self.usage_of(&|_| true)
     }
 
-    /// How much disk space the store takes. Walks all snapshots.
-    pub fn usage(&self) -> Result<Usage> {
-        usage::measure(self)
+    /// The same, of the items that `filter` takes.
+    pub fn usage_of(&self, filter: &dyn Fn(&Item) -> bool) -> Result<Usage> {
+        garbage::measure(self, filter)
+    }
+
+    /// Removes items as rules say, and what dead processes left; never what a named image or a running process
+    /// needs.
+    pub fn prune(&self, prune: &Prune<'_>) -> Result<Pruned> {
+        garbage::prune(self, prune)
+    }
+
+    /// Removes what `policy` says, if it is time to. Takes microseconds if it is not; then, and if another process is at it,
+    /// the result is `None`.
+    pub fn collect_if_due(&self, policy: &garbage::automatic::Policy) -> Result<Option<Pruned>> {
+        garbage::automatic::collect(self, policy)
+    }
+
+    /// When garbage was last collected because it was due.
+    pub fn last_collection(&self) -> Result<Option<jiff::Timestamp>> {
+        garbage::automatic::last(self)
+    }
+
+    /// The file system of the store.
+    pub fn disk(&self) -> Result<garbage::policy::Disk> {
+        garbage::disk(&self.inner.root)
     }
 
     /// Keeps `object` in the store for as long as this handle lives. To be called before looking

@@ -5,13 +5,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use rustix::fs::{AtFlags, CWD, Timestamps, UTIME_NOW, utimensat};
 
 use crate::{
-    KeepPolicy, Store,
+    Store,
     error::{At, Result},
     garbage::Trash,
     lock::Lock,
@@ -62,20 +61,21 @@ fn lock_name(path: &Path) -> String {
     format!("git {name}")
 }
 
-/// Takes away the repositories that nobody uses, and did not for long enough.
-pub(crate) fn sweep(root: &Root, keep: &KeepPolicy, trash: &mut Trash) -> Result<()> {
-    for name in root::names(&root.repositories())? {
-        let path = root.repositories().join(name);
-        let found = fs::metadata(&path).at(&path)?;
-        let used = found.modified().at(&path)?;
-        let age = SystemTime::now().duration_since(used).unwrap_or_default();
-        let is_old = keep.all || keep.unused_for.is_some_and(|limit| age > limit);
-        if !is_old || !found.is_dir() {
-            continue;
-        }
-        if let Some(_unused) = Lock::try_exclusive(root.named_lock(&lock_name(&path)))? {
-            trash.take(&path)?;
-        }
-    }
-    Ok(())
+/// The repositories that are kept.
+pub(crate) fn list(root: &Root) -> Result<Vec<PathBuf>> {
+    let directory = root.repositories();
+    let paths = root::names(&directory)?.into_iter().map(|name| directory.join(name));
+    Ok(paths.filter(|path| path.is_dir()).collect())
+}
+
+/// Whether somebody uses the repository now.
+pub(crate) fn is_in_use(root: &Root, path: &Path) -> Result<bool> {
+    Ok(Lock::try_exclusive(root.named_lock(&lock_name(path)))?.is_none())
+}
+
+/// Takes a repository away, unless somebody uses it; says whether it is gone.
+pub(crate) fn take_away(root: &Root, path: &Path, trash: &mut Trash) -> Result<bool> {
+    let Some(_unused) = Lock::try_exclusive(root.named_lock(&lock_name(path)))? else { return Ok(false) };
+    trash.take(path)?;
+    Ok(true)
 }

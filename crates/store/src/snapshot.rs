@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::{
-    SnapshotKey, Store,
+    About, SnapshotKey, Store, about,
     error::{At, Result, StoreError},
     root,
     session::Session,
@@ -63,6 +63,17 @@ impl<'a> Snapshots<'a> {
         }
         pending.session.give_work(std::mem::take(&mut pending.work));
         Ok(path)
+    }
+
+    /// Notes what a snapshot is, unless that is known.
+    pub fn describe(&self, key: &SnapshotKey, about: &About) -> Result<()> {
+        let index = &self.store.inner.index;
+        index.write(|t| about::note(t, key, about).map_err(|error| index.failed(error)))
+    }
+
+    /// What is known of a snapshot.
+    pub fn about(&self, key: &SnapshotKey) -> Result<Option<About>> {
+        self.store.inner.index.read(|c| about::find(c, key))
     }
 
     /// All snapshots, in no order.

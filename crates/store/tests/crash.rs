@@ -4,7 +4,7 @@ mod worker;
 
 use std::{fs, thread, time::Duration};
 
-use archway_store::{KeepPolicy, Store};
+use archway_store::{Prune, Rule, Store};
 
 use crate::worker::Random;
 
@@ -16,7 +16,8 @@ fn worker() {
     for number in 0.. {
         worker::build_once(&store, (seed * 7 + number) % 1000);
         if number % 10 == 9 {
-            store.collect_garbage(&KeepPolicy { all: number % 20 == 19, unused_for: None }).unwrap();
+            let rules: &[Rule] = if number % 20 == 19 { &[Rule::EVERYTHING] } else { &[] };
+            store.prune(&Prune::by(rules)).unwrap();
         }
         if number % 7 == 6 {
             store.sync().unwrap();
@@ -42,8 +43,9 @@ fn a_killed_process_leaves_a_valid_store() {
 
     let store = Store::open(&root).unwrap();
     assert!(!store.blobs().list().unwrap().is_empty(), "the workers were killed too soon to show anything");
-    let collected = store.collect_garbage(&KeepPolicy::default()).unwrap();
-    assert!(collected.dead_sessions > 0);
+    assert!(store.usage().unwrap().garbage.count > 0);
+    store.prune(&Prune::by(&[])).unwrap();
+    assert_eq!(store.usage().unwrap().garbage.count, 0);
     drop(store);
     for left in ["sessions", "trash"] {
         assert_eq!(fs::read_dir(root.join(left)).unwrap().count(), 0, "{left} is not empty");

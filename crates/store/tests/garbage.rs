@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use archway_oci::{Descriptor, Digest, media_type};
-use archway_store::{CacheKey, CacheRecord, KeepPolicy, LayerRecord, SnapshotKey, Store};
+use archway_store::{
+    About, CacheKey, CacheMountRecord, CacheRecord, Item, ItemKind, LayerRecord, MountKey, Prune, Pruned,
+    Rule, SnapshotKey, SnapshotKind, Store, StoreError, cache_mount::Sharing,
+};
 
-const ALL: KeepPolicy = KeepPolicy { all: true, unused_for: None };
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn key(name: &str) -> SnapshotKey {
     SnapshotKey::from(blake3::hash(name.as_bytes()))
@@ -18,12 +21,41 @@ fn snapshot(store: &Store, name: &str) -> SnapshotKey {
     key(name)
 }
 
-fn cached(store: &Store, name: &str) -> CacheKey {
+/// The result of a step called `name`, made on that of `parent`.
+fn step(store: &Store, name: &str, parent: Option<&str>) -> CacheKey {
     let cache_key = CacheKey::from(blake3::hash(name.as_bytes()));
     let snapshot = Some(snapshot(store, name));
     let record = CacheRecord { snapshot, created: jiff::Timestamp::UNIX_EPOCH, metadata: String::new() };
-    store.cache().put(&cache_key, &record).unwrap();
+    let about = About {
+        kind: SnapshotKind::Step,
+        description: format!("RUN {name}"),
+        platform: Some("linux/arm64".into()),
+        parent: parent.map(key),
+    };
+    store.cache().put_about(&cache_key, &record, &about).unwrap();
     cache_key
+}
+
+/// Lets the use of steps lie back so many hours.
+fn age(root: &Path, hours: &[(&str, i64)]) {
+    let index = rusqlite::Connection::open(root.join("index.sqlite")).unwrap();
+    for (name, hours) in hours {
+        let changed = index
+            .execute(
+                "UPDATE cache SET used = used - ?1 * 3600 WHERE snapshot = ?2",
+                rusqlite::params![hours, blake3::hash(name.as_bytes()).as_bytes().as_slice()],
+            )
+            .unwrap();
+        assert_eq!(changed, 1, "{name}");
+    }
+}
+
+fn prune(root: &Path, rules: &[Rule]) -> Pruned {
+    Store::open(root).unwrap().prune(&Prune::by(rules)).unwrap()
+}
+
+fn descriptions(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| item.description.as_str()).collect()
 }
 
 fn put(store: &Store, media_type: &str, bytes: &[u8]) -> Descriptor {
@@ -79,9 +111,10 @@ fn images_keep_their_blobs_and_snapshots() {
     snapshot(&store, "loose");
     drop(store);
 
-    let collected = Store::open(root).unwrap().collect_garbage(&ALL).unwrap();
-    assert_eq!((collected.blobs, collected.snapshots), (1, 1));
-    assert!(collected.bytes >= 50_000, "{collected:?}");
+    let pruned = prune(root, &[Rule::EVERYTHING]);
+    let kinds: BTreeSet<ItemKind> = pruned.items.iter().map(|item| item.kind).collect();
+    assert_eq!(kinds, BTreeSet::from([ItemKind::BaseLayer, ItemKind::Blob]), "{pruned:?}");
+    assert!(pruned.bytes >= 50_000, "{pruned:?}");
     assert_eq!(blobs(root), expected);
     assert_eq!(snapshots(root), BTreeSet::from([extracted, made]));
     // The records that lead from the image to its snapshots are still there.
@@ -91,7 +124,7 @@ fn images_keep_their_blobs_and_snapshots() {
 
     store.images().remove("app").unwrap();
     drop(store);
-    Store::open(root).unwrap().collect_garbage(&ALL).unwrap();
+    prune(root, &[Rule::EVERYTHING]);
     assert!(blobs(root).is_empty());
     assert!(snapshots(root).is_empty());
     let store = Store::open(root).unwrap();
@@ -100,24 +133,144 @@ fn images_keep_their_blobs_and_snapshots() {
 }
 
 #[test]
-fn the_build_cache_is_kept_as_the_policy_says() {
+fn what_nobody_used_for_long_goes() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let store = Store::open(root).unwrap();
-    let cache_key = cached(&store, "step");
+    let cache_key = step(&store, "step", None);
     drop(store);
-    let hour = KeepPolicy { all: false, unused_for: Some(Duration::from_secs(3600)) };
-    for policy in [KeepPolicy::default(), hour] {
-        let store = Store::open(root).unwrap();
-        assert_eq!(store.collect_garbage(&policy).unwrap().cache_records, 0);
-        assert!(store.cache().get(&cache_key).unwrap().is_some());
+    let old = Rule { all: true, unused_for: Some(HOUR), ..Rule::default() };
+    for rules in [&[][..], &[old]] {
+        assert!(prune(root, rules).items.is_empty());
+        assert!(Store::open(root).unwrap().cache().get(&cache_key).unwrap().is_some());
     }
-    let index = rusqlite::Connection::open(root.join("index.sqlite")).unwrap();
-    index.execute("UPDATE cache SET used = used - 7200", []).unwrap();
-    let store = Store::open(root).unwrap();
-    assert_eq!(store.collect_garbage(&hour).unwrap().cache_records, 1);
-    assert_eq!(store.cache().get(&cache_key).unwrap(), None);
+    age(root, &[("step", 2)]);
+    assert_eq!(descriptions(&prune(root, &[old]).items), ["RUN step"]);
+    assert_eq!(Store::open(root).unwrap().cache().get(&cache_key).unwrap(), None);
     assert!(snapshots(root).is_empty());
+}
+
+#[test]
+fn a_limit_removes_the_least_recently_used_and_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = Store::open(root).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        step(&store, name, None);
+    }
+    drop(store);
+    age(root, &[("a", 2), ("b", 4), ("c", 1), ("d", 3)]);
+    let usage = Store::open(root).unwrap().usage().unwrap();
+    assert_eq!(descriptions(&usage.items), ["RUN b", "RUN d", "RUN a", "RUN c"]);
+    let one = usage.cache / 4;
+    let limit = |bytes| Rule { max_used_space: Some(bytes), ..Rule::default() };
+
+    assert!(prune(root, &[limit(4 * one)]).items.is_empty());
+    let pruned = prune(root, &[limit(4 * one - 1)]);
+    assert_eq!((descriptions(&pruned.items), pruned.left), (vec!["RUN b"], 3 * one));
+    // What is reserved stays, whatever the limit is.
+    let reserved = Rule { reserved_space: Some(2 * one), ..limit(0) };
+    assert_eq!(descriptions(&prune(root, &[reserved]).items), ["RUN d"]);
+    // No disk has that much space.
+    let free = Rule { min_free_space: Some(u64::MAX), reserved_space: Some(one), ..Rule::default() };
+    assert_eq!(descriptions(&prune(root, &[free]).items), ["RUN a"]);
+    assert_eq!(prune(root, &[limit(0)]).left, 0);
+    assert!(snapshots(root).is_empty());
+}
+
+#[test]
+fn what_was_made_on_a_step_goes_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = Store::open(root).unwrap();
+    step(&store, "base", None);
+    step(&store, "left", Some("base"));
+    step(&store, "right", Some("base"));
+    step(&store, "top", Some("left"));
+    drop(store);
+    // As if the last use of what is below had not been noted.
+    age(root, &[("base", 9), ("left", 9), ("right", 5), ("top", 1)]);
+    let usage = Store::open(root).unwrap().usage().unwrap();
+    assert_eq!(descriptions(&usage.items), ["RUN right", "RUN top", "RUN left", "RUN base"]);
+    let old = Rule { unused_for: Some(3 * HOUR), ..Rule::default() };
+    assert_eq!(descriptions(&prune(root, &[old]).items), ["RUN right"]);
+    let rule = Rule { max_used_space: Some(usage.cache / 4), ..Rule::default() };
+    assert_eq!(descriptions(&prune(root, &[rule]).items), ["RUN top", "RUN left"]);
+}
+
+#[test]
+fn files_that_snapshots_share_count_once_and_stay_as_long_as_one_needs_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = Store::open(root).unwrap();
+    step(&store, "old", None);
+    step(&store, "new", None);
+    let file = |name: &str| root.join("snapshots").join(key(name).to_string()).join("file");
+    fs::remove_file(file("new")).unwrap();
+    fs::hard_link(file("old"), file("new")).unwrap();
+    drop(store);
+    age(root, &[("old", 1)]);
+    let usage = Store::open(root).unwrap().usage().unwrap();
+    let size = usage.items[0].size;
+    assert_eq!(usage.items[1].size, size);
+    assert!(usage.cache < 2 * size && usage.cache >= size, "{usage:?}");
+
+    // The old one frees its directory only, if that takes space at all.
+    let pruned = prune(root, &[Rule { max_used_space: Some(usage.cache - 1), ..Rule::default() }]);
+    assert!(pruned.bytes <= size && pruned.left <= usage.cache, "{pruned:?}");
+    let before = usage.cache;
+    let usage = Store::open(root).unwrap().usage().unwrap();
+    assert_eq!(before - pruned.bytes, usage.cache);
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = Store::open(root).unwrap();
+    for name in ["a", "b", "c"] {
+        step(&store, name, None);
+    }
+    store.blobs().put(&[1; 50_000]).unwrap();
+    // Nothing leads to it.
+    snapshot(&store, "orphan");
+    drop(store);
+    age(root, &[("a", 3), ("b", 2)]);
+    let store = Store::open(root).unwrap();
+    for rule in [
+        Rule { unused_for: Some(3 * HOUR), ..Rule::default() },
+        Rule { max_used_space: Some(50_000), ..Rule::EVERYTHING },
+        Rule::EVERYTHING,
+    ] {
+        let rules = [rule];
+        let dry = store.prune(&Prune { dry_run: true, ..Prune::by(&rules) }).unwrap();
+        let again = store.prune(&Prune { dry_run: true, ..Prune::by(&rules) }).unwrap();
+        assert_eq!(dry, again);
+        let done = store.prune(&Prune::by(&rules)).unwrap();
+        assert_eq!(dry, done);
+        assert!(!done.items.is_empty());
+    }
+}
+
+#[test]
+fn a_filter_says_what_rules_are_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = Store::open(root).unwrap();
+    step(&store, "step", None);
+    let record = CacheMountRecord { id: "mod".into(), platform: None };
+    let mount_key = MountKey::from(blake3::hash(b"mod"));
+    let mounts = store.cache_mounts();
+    let lease = mounts.acquire::<StoreError>(&mount_key, &record, Sharing::Shared, |_| Ok(())).unwrap();
+    drop((lease, store));
+    let store = Store::open(root).unwrap();
+    let rules = [Rule::default()];
+    let filter = |item: &Item| item.kind == ItemKind::CacheMount;
+    let pruned = store.prune(&Prune { filter: &filter, ..Prune::by(&rules) }).unwrap();
+    assert_eq!(descriptions(&pruned.items), ["mod"]);
+    let usage = store.usage().unwrap();
+    assert_eq!(descriptions(&usage.items), ["RUN step"]);
+    assert_eq!(usage.items[0].platform.as_deref(), Some("linux/arm64"));
 }
 
 #[test]
@@ -128,16 +281,16 @@ fn what_a_process_uses_stays_until_it_ends() {
     let made = snapshot(&builder, "made");
     let blob = builder.blobs().put(b"made").unwrap();
     let pending = builder.snapshots().begin().unwrap();
-    let cache_key = cached(&Store::open(root).unwrap(), "found");
+    let cache_key = step(&Store::open(root).unwrap(), "found", None);
     assert!(builder.cache().get(&cache_key).unwrap().is_some());
 
-    Store::open(root).unwrap().collect_garbage(&ALL).unwrap();
+    assert!(prune(root, &[Rule::EVERYTHING]).items.is_empty());
     assert_eq!(blobs(root), BTreeSet::from([blob]));
     assert_eq!(snapshots(root), BTreeSet::from([made, key("found")]));
     assert!(pending.delta().exists());
 
     drop((builder, pending));
-    Store::open(root).unwrap().collect_garbage(&ALL).unwrap();
+    prune(root, &[Rule::EVERYTHING]);
     assert!(blobs(root).is_empty());
     assert!(snapshots(root).is_empty());
 }
@@ -146,14 +299,16 @@ fn what_a_process_uses_stays_until_it_ends() {
 fn usage_counts_what_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    cached(&store, "step");
+    step(&store, "step", None);
     store.blobs().put(&[7; 100_000]).unwrap();
     let usage = store.usage().unwrap();
-    assert_eq!((usage.blobs.count, usage.snapshots.count, usage.index.count), (1, 1, 1));
-    assert!(
-        usage.blobs.bytes >= 100_000 && usage.snapshots.bytes >= 40_000 && usage.index.bytes > 0,
-        "{usage:?}"
-    );
+    let of = |kind: ItemKind| *usage.kinds.iter().find(|found| found.kind == kind).unwrap();
+    let (step, blob) = (of(ItemKind::Step), of(ItemKind::Blob));
+    assert_eq!((step.all.count, blob.all.count, usage.index.count), (1, 1, 1));
+    assert!(step.all.bytes >= 40_000 && blob.all.bytes >= 100_000 && usage.index.bytes > 0, "{usage:?}");
+    assert_eq!(usage.cache, step.all.bytes + blob.all.bytes);
+    // We use both.
+    assert_eq!((step.reclaimable.count, blob.reclaimable.bytes), (0, 0));
 }
 
 #[test]
@@ -167,14 +322,74 @@ fn repositories_go_when_nobody_used_them_for_long_enough_and_nobody_does() {
     }
     let known_hosts = store.known_hosts().unwrap();
     fs::write(&known_hosts, "").unwrap();
-    let recent = KeepPolicy { all: false, unused_for: Some(Duration::from_secs(3600)) };
-    store.collect_garbage(&recent).unwrap();
+    prune(store.root(), &[Rule { unused_for: Some(HOUR), ..Rule::EVERYTHING }]);
     assert!(used.path.exists() && idle.path.exists());
 
     let lock = store.lock(&used.lock).unwrap();
-    store.collect_garbage(&ALL).unwrap();
+    prune(store.root(), &[Rule::EVERYTHING]);
     assert!(used.path.exists() && !idle.path.exists() && known_hosts.exists());
     drop(lock);
-    store.collect_garbage(&ALL).unwrap();
+    prune(store.root(), &[Rule::EVERYTHING]);
     assert!(!used.path.exists());
+}
+
+#[test]
+fn a_store_of_the_first_format_is_migrated() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let cache_key = step(&Store::open(root).unwrap(), "step", None);
+    let index = rusqlite::Connection::open(root.join("index.sqlite")).unwrap();
+    index.execute_batch("DROP TABLE about; PRAGMA user_version = 1").unwrap();
+    drop(index);
+
+    let store = Store::open(root).unwrap();
+    assert!(store.cache().get(&cache_key).unwrap().is_some());
+    let items = store.usage().unwrap().items;
+    assert_eq!((items.len(), items[0].kind, items[0].description.as_str()), (1, ItemKind::Step, ""));
+    step(&store, "later", Some("step"));
+    assert_eq!(store.snapshots().about(&key("later")).unwrap().unwrap().description, "RUN later");
+}
+
+#[test]
+fn a_collection_comes_when_it_is_due_and_not_before() {
+    use archway_store::garbage::automatic::{Policy, Space};
+
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    step(&Store::open(root).unwrap(), "step", None);
+    let nothing = Space::Bytes(0);
+    let policy = Policy {
+        unused_for: Some(HOUR),
+        reserved_space: nothing,
+        max_used_space: Space::Percent(100),
+        min_free_space: nothing,
+    };
+    let collect = |policy: &Policy| Store::open(root).unwrap().collect_if_due(policy).unwrap();
+    let wait = |hours: i64| {
+        let index = rusqlite::Connection::open(root.join("index.sqlite")).unwrap();
+        let note: String =
+            index.query_row("SELECT value FROM meta WHERE name = 'collected'", [], |row| row.get(0)).unwrap();
+        let (time, rest) = note.split_once(' ').unwrap();
+        let note = format!("{} {rest}", time.parse::<i64>().unwrap() - hours * 3600);
+        index.execute("UPDATE meta SET value = ?1 WHERE name = 'collected'", [note]).unwrap();
+    };
+    age(root, &[("step", 2)]);
+    // The first look begins to count the time.
+    assert_eq!(collect(&policy), None);
+    assert_eq!(collect(&policy), None);
+    wait(25);
+    assert_eq!(descriptions(&collect(&policy).unwrap().items), ["RUN step"]);
+    assert_eq!(collect(&policy), None);
+    assert!(snapshots(root).is_empty());
+
+    // A limit that is exceeded does not wait for the next day.
+    step(&Store::open(root).unwrap(), "more", None);
+    let full = Policy { min_free_space: Space::Bytes(u64::MAX / 2), ..policy };
+    assert_eq!(collect(&full), None);
+    wait(1);
+    assert_eq!(collect(&policy), None);
+    // Nothing is known to be in the cache that could go.
+    let used = Policy { reserved_space: Space::Bytes(1 << 60), ..full };
+    assert_eq!(collect(&used), None);
+    assert_eq!(descriptions(&collect(&full).map(|pruned| pruned.items).unwrap_or_default()), ["RUN more"]);
 }

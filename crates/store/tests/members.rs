@@ -3,7 +3,7 @@
 use std::fs;
 
 use archway_oci::Digest;
-use archway_store::{KeepPolicy, MemberRecord, Store};
+use archway_store::{MemberRecord, Prune, Rule, Store};
 
 const FORM: &str = "gzip-4";
 
@@ -116,11 +116,11 @@ fn a_table_goes_with_its_blob() {
     let digest = blob_of(&store, &["member", "other"]);
     let table = directory.path().join("members").join(FORM).join(digest.hex());
     // This process uses the blob.
-    store.collect_garbage(&KeepPolicy::default()).unwrap();
+    store.prune(&Prune::by(&[Rule::EVERYTHING])).unwrap();
     assert!(table.exists());
     drop(store);
     let store = Store::open(directory.path()).unwrap();
-    store.collect_garbage(&KeepPolicy::default()).unwrap();
+    store.prune(&Prune::by(&[Rule::EVERYTHING])).unwrap();
     assert!(!table.exists());
     assert_eq!(find(&store, "member"), None);
 }

@@ -4,7 +4,7 @@ mod worker;
 
 use std::{fs, path::Path};
 
-use archway_store::{KeepPolicy, Store};
+use archway_store::{Prune, Rule, Store};
 
 const WORKERS: u64 = 8;
 const BUILDS: u64 = 30;
@@ -17,7 +17,7 @@ fn worker() {
         worker::build_once(&store, (seed * 11 + number) % BUILDS);
         let held = store.blobs().list().unwrap();
         if seed == 0 {
-            store.collect_garbage(&KeepPolicy { all: true, unused_for: None }).unwrap();
+            store.prune(&Prune::by(&[Rule::EVERYTHING])).unwrap();
             assert!(held.len() as u64 > number);
         }
         let _lock = store.lock("counter").unwrap();

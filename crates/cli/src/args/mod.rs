@@ -7,6 +7,8 @@ mod build;
 mod build_arg;
 mod build_context;
 mod cache;
+mod cache_filter;
+pub(crate) mod cache_policy;
 mod call;
 mod check;
 mod image;
@@ -16,7 +18,9 @@ mod source;
 mod value;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
-pub(crate) use cache::{CacheCommand, CacheListArgs, ExportArgs, ImportArgs, RemoveArgs};
+pub(crate) use cache::{
+    CacheCommand, CacheListArgs, ExportArgs, ImportArgs, PruneArgs, RemoveArgs, UsageArgs,
+};
 pub(crate) use call::{Call, Method};
 pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
@@ -69,7 +73,7 @@ pub(crate) enum Command {
     Tag(TagArgs),
     /// Remove names from the local store
     Rmi(RmiArgs),
-    /// Look at, move and remove the cache mounts of RUN steps
+    /// Look at the build cache, remove what is not needed, and move cache mounts
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Store credentials for a registry

@@ -7,10 +7,11 @@ use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::{Failure, Lent, NotGiven, StepError};
 use archway_orchestrator::{BuildReport, Prepared, build::BuildFailure, request::BuildRequest};
 use archway_report::{Event, Events, PlatformResult};
+use archway_store::{Store, garbage::automatic::Policy};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    args::{BuildArgs, ProgressMode, RegistryArgs},
+    args::{BuildArgs, ProgressMode, RegistryArgs, cache_policy},
     error::{self, CliError, Exit},
     findings,
     progress::{self, Progress},
@@ -22,6 +23,7 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
         return super::check::call(call, &args.checking()?, registries);
     }
     let request = args.request()?;
+    let policy = cache_policy::from_environment()?;
     check_files(args)?;
     let session = Session::start(registries)?;
     let shown = progress::shown(args.progress());
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
         checked.show();
     }
     write_files(args, &request, &report)?;
-    match &report.failure {
+    let result = match &report.failure {
         None => {
             if let Some(index) = &report.index
                 && !BuildArgs::writes_to_stdout(&request)
@@ -68,6 +70,20 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
             anstream::eprintln!("{gap}{}", failed_step.explain(failure, &report));
             Err(CliError::Reported(exit(failure)))
         }
+    };
+    clean_up(context.store(), policy.as_ref(), for_people);
+    result
+}
+
+/// Keeps the build cache small. The build is over, and its result does not depend on it.
+fn clean_up(store: &Store, policy: Option<&Policy>, for_people: bool) {
+    match super::cache::collect_if_due(store, policy) {
+        Ok(Some(told)) if for_people => anstream::eprintln!("{}", error::note(&told, &[])),
+        Ok(_) => {}
+        Err(error) => anstream::eprintln!(
+            "{}",
+            error::note("the build cache could not be cleaned up", &error::chain_of(&error))
+        ),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod annotations;
 mod build_push;
+mod cache;
 mod check;
 mod contexts;
 mod copy_flags;

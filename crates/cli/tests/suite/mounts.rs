@@ -370,17 +370,19 @@ fn cache_mounts_are_listed_moved_and_removed() {
         RUN --mount=type=cache,id=shared:mod,target=/c touch /c/x\n";
     built(&scene, dockerfile, &[]);
     let list = |scene: &Scene| -> serde_json::Value {
-        let run = scene.archway(&["cache", "ls", "--format", "json"]).succeeded();
+        let run = scene.archway(&["cache", "ls", "--type=cache-mount", "--format=json"]).succeeded();
         serde_json::from_str(&run.stdout).unwrap()
     };
     let mounts = list(&scene);
+    let mounts = mounts.as_array().unwrap();
+    let find = |id: &str| mounts.iter().find(|mount| mount["description"] == id).unwrap();
     let platform = archway_oci::Platform::host().to_string();
-    assert_eq!(mounts[0]["id"], "go");
-    assert_eq!(mounts[0]["platform"], platform.as_str());
-    assert_eq!((&mounts[1]["id"], &mounts[1]["platform"]), (&"shared:mod".into(), &serde_json::Value::Null));
-    assert!(mounts[0]["inUse"] == false && mounts[0]["size"].as_u64().unwrap() > 0);
-    let text = scene.archway(&["cache", "ls"]).succeeded().stdout;
-    assert!(text.starts_with("ID ") && text.lines().count() == 3, "{text}");
+    let go = find("go");
+    assert_eq!(go["platform"], platform.as_str());
+    assert_eq!(find("shared:mod")["platform"], serde_json::Value::Null);
+    assert!(go["inUse"] == false && go["size"].as_u64().unwrap() > 0);
+    let text = scene.archway(&["cache", "ls", "--type=cache-mount"]).succeeded().stdout;
+    assert!(text.starts_with("KEY ") && text.lines().count() == 3, "{text}");
 
     scene.archway(&["cache", "export", "-o", "go.tar", "--platform", &platform, "go"]).succeeded();
     let archive = scene.cli.work().join("go.tar");

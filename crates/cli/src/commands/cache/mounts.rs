@@ -1,4 +1,4 @@
-//! `archway cache`
+//! `archway cache export`, `import` and `rm`: the cache mounts of RUN steps.
 
 use std::{
     fs::File,
@@ -8,37 +8,17 @@ use std::{
 };
 
 use archway_layer::extract::Ownership;
-use archway_oci::Platform;
 use archway_orchestrator::cache_mounts::{self, Choice, ListedMount};
 use archway_sandbox::rootless::Identity;
 
 use crate::{
-    args::{CacheCommand, CacheListArgs, ExportArgs, Format, ImportArgs, RemoveArgs},
+    args::{ExportArgs, ImportArgs, RemoveArgs},
     error::CliError,
     session, table,
 };
 
-pub(crate) fn run(command: &CacheCommand) -> Result<(), CliError> {
-    match command {
-        CacheCommand::Ls(args) => list(args),
-        CacheCommand::Export(args) => export(args),
-        CacheCommand::Import(args) => import(args),
-        CacheCommand::Rm(args) => remove(args),
-    }
-}
-
-fn list(args: &CacheListArgs) -> Result<(), CliError> {
-    let choice = choice(&args.ids, args.platform.as_deref(), None)?;
-    let mounts = cache_mounts::list(&session::store()?, &choice)?;
-    match args.format {
-        Format::Json => anstream::println!("{}", serde_json::to_string_pretty(&mounts).expect("plain data")),
-        Format::Text => anstream::print!("{}", text(&mounts)),
-    }
-    Ok(())
-}
-
 /// The archive is written aside and renamed, so that a file of that name is always whole.
-fn export(args: &ExportArgs) -> Result<(), CliError> {
+pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
     let choice = choice(&args.ids, args.platform.as_deref(), None)?;
     let store = session::store()?;
     if args.output == Path::new("-") {
@@ -68,7 +48,7 @@ fn export(args: &ExportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn import(args: &ImportArgs) -> Result<(), CliError> {
+pub(super) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let (store, identity) = session::store_as()?;
     let ownership = match identity {
         Identity::Root | Identity::Mapped => Ownership::Keep,
@@ -90,7 +70,7 @@ fn import(args: &ImportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+pub(super) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let choice = choice(&args.ids, args.platform.as_deref(), args.unused_for)?;
     let store = session::store()?;
     let meant = cache_mounts::list(&store, &choice)?.len();
@@ -107,8 +87,7 @@ fn remove(args: &RemoveArgs) -> Result<(), CliError> {
 }
 
 fn choice(ids: &[String], platform: Option<&str>, unused_for: Option<Duration>) -> Result<Choice, CliError> {
-    let platform = platform.map(str::parse::<Platform>).transpose();
-    let platform = platform.map_err(|error| CliError::platform("--platform", &error))?;
+    let platform = super::platform(platform)?;
     Ok(Choice { ids: ids.to_vec(), platform, unused_for })
 }
 
