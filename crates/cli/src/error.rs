@@ -7,6 +7,7 @@ use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
 use archway_oci::platform::PlatformError;
 use archway_orchestrator::{Error, error::DockerfileConflict};
+use archway_sandbox::CgroupError;
 use archway_source::SourceError;
 
 /// Why a command did not do what was asked.
@@ -244,7 +245,22 @@ fn operation_hint(error: &Error) -> Option<String> {
             "start Docker or set DOCKER_HOST; `-t NAME` alone keeps the image in archway's own store".into(),
         ),
         Error::Store(error) => store_hint(error),
+        Error::Cgroup(error) => cgroup_hint(error).map(str::to_owned),
         _ => None,
+    }
+}
+
+/// What to do where steps cannot be limited.
+fn cgroup_hint(error: &CgroupError) -> Option<&'static str> {
+    match error {
+        CgroupError::NotDelegated { .. } | CgroupError::HasProcesses { .. } => Some(
+            "start it in a control group of your own: `systemd-run --user --scope -p Delegate=yes archway …`, \
+             or build as root",
+        ),
+        CgroupError::NoController { .. } => {
+            Some("an administrator can enable it; for users of systemd with `Delegate=` of user@.service")
+        }
+        CgroupError::Refused { .. } | CgroupError::Create { .. } => None,
     }
 }
 

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use archway_graph::{NodeId, Output};
 use archway_layer::Layout;
+use archway_oci::Platform;
 use archway_report::{Event, StepOutcome};
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared, try_join_all},
 };
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     assemble::MadeLayer,
     cancel::Cancel,
     layers::LayerMaker,
+    slots::Slots,
     step::{Step, StepResult},
     step_id,
 };
@@ -30,8 +31,8 @@ pub(crate) struct Build {
     pub(crate) engine: Engine,
     pub(crate) job: Job,
     pub(crate) layers: LayerMaker,
-    /// Permits for processes.
-    pub(crate) slots: Semaphore,
+    /// For steps that execute.
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl Engine {
@@ -40,7 +41,7 @@ impl Engine {
     pub fn start(&self, job: Job) -> Vec<PlatformRun> {
         let build = Arc::new(Build {
             layers: LayerMaker::new(self.store.clone(), &job),
-            slots: Semaphore::new(job.jobs.max(1)),
+            slots: Slots::new(job.jobs, &job.graph, &Platform::host_processor()),
             engine: self.clone(),
             job,
         });
@@ -69,6 +70,7 @@ impl Engine {
 fn spawn_node(build: Arc<Build>, id: NodeId, inputs: Vec<(NodeId, NodeEnd)>, cancel: Cancel) -> NodeEnd {
     let failure = move |error: StepError| Failure { node: id, error: Arc::new(error), log_tail: Vec::new() };
     let task = tokio::spawn(async move {
+        let _ended = Ended { build: build.clone(), node: id };
         // The first input that fails is enough: the others may take long.
         let results =
             try_join_all(inputs.into_iter().map(|(id, end)| async move { Ok((id, end.await?)) })).await?;
@@ -86,6 +88,18 @@ fn spawn_node(build: Arc<Build>, id: NodeId, inputs: Vec<(NodeId, NodeEnd)>, can
     async move { task.await.unwrap_or_else(|panic| Err(failure(StepError::Panicked(panic.to_string())))) }
         .boxed()
         .shared()
+}
+
+/// Tells, when it is dropped, that a node has ended.
+struct Ended {
+    build: Arc<Build>,
+    node: NodeId,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.build.slots.ended(self.node);
+    }
 }
 
 /// Waits for a platform's node and puts its image together.

@@ -29,6 +29,9 @@ pub enum StepError {
     /// The process was killed.
     #[error("the command was killed by signal {0}")]
     Signal(i32),
+    /// The process, or one that it started, was killed because the step's memory was used up.
+    #[error("the command used more memory than a step may")]
+    OutOfMemory,
     /// Stopped on request.
     #[error("cancelled")]
     Cancelled,
@@ -112,6 +115,9 @@ pub enum StepError {
     /// Nothing here runs this platform's programs.
     #[error(transparent)]
     Emulation(archway_sandbox::EmulationError),
+    /// The process could not be limited.
+    #[error(transparent)]
+    Cgroup(#[from] archway_sandbox::CgroupError),
     /// The sandbox could not start the process.
     #[error(transparent)]
     Sandbox(archway_sandbox::SandboxError),
@@ -184,6 +190,7 @@ impl StepError {
             | Self::SecretNotText { .. }
             | Self::SshMissing { .. }
             | Self::CacheSourceIsNoDirectory { .. } => Reason::StepFailed,
+            Self::OutOfMemory => Reason::OutOfMemory,
             Self::Cancelled => Reason::Cancelled,
             Self::Source(archway_source::SourceError::SourceChanged { .. }) => Reason::SourceChanged,
             Self::Git(error) if error.is_about_source() => Reason::SourceMissing,
@@ -200,6 +207,7 @@ impl StepError {
             Self::Sandbox(error) if error.is_program_missing() => Reason::StepFailed,
             Self::Shared(error) => error.reason(),
             Self::Sandbox(_)
+            | Self::Cgroup(_)
             | Self::Layer(_)
             | Self::DeltaMissing { .. }
             | Self::BlobMissing { .. }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`build`](Engine::start) | one task per node, cancellation, events |
 //! | `cancel` | when a shared step stops |
+//! | `slots` | whose turn it is |
 //! | `step` | looks a node up in the cache, or executes it |
 //! | `image`, `run`, `copy`, `directory`, `fetch` | the operations |
 //! | `mount`, `ssh` | what a RUN mounts |
@@ -27,7 +28,7 @@ use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference
 use archway_registry::{Client, GrowingBlob};
 use archway_remote::Credentials;
 use archway_report::{Events, StepId};
-use archway_sandbox::Sandbox;
+use archway_sandbox::{Cgroups, Sandbox};
 use archway_store::Store;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ mod log;
 mod mount;
 pub mod rootfs;
 mod run;
+mod slots;
 mod ssh;
 mod stack;
 mod step;
@@ -105,6 +107,8 @@ pub struct Job {
     pub bases: BTreeMap<Digest, Arc<BaseImage>>,
     /// Steps that run at the same time.
     pub jobs: usize,
+    /// What limits each RUN step; `None`: nothing does.
+    pub cgroups: Option<Arc<Cgroups>>,
     /// How layers are made; `None` if no output needs layers.
     pub layers: Option<LayerSettings>,
     /// Image times, seconds since 1970 (`SOURCE_DATE_EPOCH`).

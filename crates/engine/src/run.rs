@@ -8,18 +8,19 @@ use std::{
 use archway_graph::{ExtraHost, Network, ResourceLimit, RunOp, Security};
 use archway_report::{Event, Stream};
 use archway_sandbox::{
-    Exit, HostEntry, Interpreter, Limit, Resource, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio,
+    Cgroup, Exit, HostEntry, Interpreter, Limit, Resource, Rootfs as SandboxRootfs, ScriptFile, Spec, Stdio,
     User as SandboxUser, emulation::Activation,
 };
 use archway_store::{Lock, PendingSnapshot};
 use jiff::Timestamp;
-use tokio::{io::AsyncReadExt as _, net::unix::pipe, sync::SemaphorePermit};
+use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 
 use crate::{
     StepError, image,
     key::{self, Key},
     log::LogTail,
     mount::{Identity, Mounted},
+    slots::{Class, Slot},
     step::{Delta, Step, StepFailure},
     step_id, stubs,
     user::User,
@@ -27,22 +28,36 @@ use crate::{
 
 /// Size of one read from a process' output, and so of one log event.
 const LOG_CHUNK: usize = 16 << 10;
+/// How much emulated processes stand back: together with a native one on one processor they get a quarter of it.
+const EMULATED_NICENESS: u8 = 5;
 /// Name that processes see for the machine: BuildKit's, as it can end up in files.
 const HOSTNAME: &str = "buildkitsandbox";
 
 /// A RUN whose result is known, or everything that it takes to run it.
-enum Prepared<'a> {
+enum Prepared {
     Known(Delta),
-    Process(Box<Process<'a>>),
+    Process(Box<Process>),
 }
 
 /// Fields are dropped in this order: the lock goes last.
-struct Process<'a> {
+struct Process {
     spec: Spec,
     pending: PendingSnapshot,
+    cgroup: Option<Cgroup>,
     _mounted: Mounted,
-    _slot: SemaphorePermit<'a>,
+    _slot: Slot,
     _lock: Lock,
+}
+
+impl Process {
+    /// The same failure, with its cause if that is a limit of ours.
+    fn explain(&self, failure: StepFailure) -> StepFailure {
+        let is_its_end = matches!(failure.error, StepError::Exit(_) | StepError::Signal(_));
+        if is_its_end && self.cgroup.as_ref().is_some_and(Cgroup::ran_out_of_memory) {
+            return StepFailure { error: StepError::OutOfMemory, ..failure };
+        }
+        failure
+    }
 }
 
 impl Step<'_> {
@@ -53,7 +68,7 @@ impl Step<'_> {
             Prepared::Known(delta) => return Ok(delta),
             Prepared::Process(process) => *process,
         };
-        self.process(&process.spec).await?;
+        self.process(&process.spec).await.map_err(|failure| process.explain(failure))?;
         stubs::leave_standard(process.pending.delta(), &process.spec.rootfs.lowers)
             .map_err(StepError::io("/"))?;
         if stubs::are_possible(process.pending.delta(), &op.mounts) {
@@ -72,7 +87,7 @@ impl Step<'_> {
         op: &RunOp,
         key: Key,
         identities: &[Identity<'_>],
-    ) -> Result<Prepared<'_>, StepFailure> {
+    ) -> Result<Prepared, StepFailure> {
         let base = &self.input(op.base).rootfs;
         let reuse = !op.no_cache;
         if reuse && let Some(delta) = self.cached(key)? {
@@ -86,7 +101,7 @@ impl Step<'_> {
         }
         let lowers = base.materialize(store).await?;
         let mounted = self.mount(op, identities).await?;
-        let slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
+        let slot = self.build.slots.take(self.node.id).await;
         self.begin();
         let user = match op.user.as_str() {
             "" => User::root(),
@@ -96,6 +111,7 @@ impl Step<'_> {
         let mut env = environment(&op.env, &self.build.job.graph.proxy_env, &user);
         self.add_secrets(&mut env, &op.secret_env)?;
         let settings = &op.settings;
+        let cgroup = self.build.job.cgroups.as_ref().map(|cgroups| cgroups.create()).transpose()?;
         let spec = Spec {
             rootfs: SandboxRootfs {
                 lowers: lowers.iter().rev().cloned().collect(),
@@ -117,6 +133,11 @@ impl Step<'_> {
             },
             shm_size: settings.shm_size,
             limits: settings.limits.iter().filter_map(limit).collect(),
+            cgroups: cgroup.as_ref().map(|cgroup| cgroup.directories().to_vec()).unwrap_or_default(),
+            niceness: match self.build.slots.class(self.node.id) {
+                Class::Native => 0,
+                Class::Emulated => EMULATED_NICENESS,
+            },
             extra_hosts: settings.hosts.iter().map(host).collect(),
             mounts: mounted.mounts.clone(),
             files: op
@@ -126,7 +147,7 @@ impl Step<'_> {
                 .collect(),
             interpreter: self.interpreter(op)?,
         };
-        let process = Process { spec, pending, _mounted: mounted, _slot: slot, _lock: lock };
+        let process = Process { spec, pending, cgroup, _mounted: mounted, _slot: slot, _lock: lock };
         Ok(Prepared::Process(Box::new(process)))
     }
 

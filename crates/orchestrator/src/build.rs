@@ -204,6 +204,7 @@ fn job(
         credentials: request.credentials.clone(),
         bases: prepared.bases.by_manifest.clone(),
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
+        cgroups: prepared.cgroups.clone(),
         layers: targets.iter().any(Target::needs_layers).then(|| LayerSettings {
             compression: layer_compression(request.compression),
             mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),

@@ -212,6 +212,9 @@ pub enum Error {
     /// A step of the engine.
     #[error(transparent)]
     Step(#[from] archway_engine::StepError),
+    /// RUN steps cannot be limited as asked.
+    #[error("RUN steps cannot be limited here")]
+    Cgroup(#[from] archway_sandbox::CgroupError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] archway_sandbox::SandboxError),

@@ -16,6 +16,7 @@ use archway_dockerfile::{
 use archway_graph::{ContextName, CopySource, Graph, Inputs, Lowering, Op, lower};
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
+use archway_sandbox::Cgroups;
 
 use crate::{
     Context, Error, frontend,
@@ -37,6 +38,8 @@ pub struct Prepared {
     /// The steps people see.
     pub steps: Vec<Step>,
     pub(crate) bases: Bases,
+    /// What limits each RUN step.
+    pub(crate) cgroups: Option<Arc<Cgroups>>,
     /// Files that were made for the build, and go with it.
     _source: Opened,
 }
@@ -44,6 +47,9 @@ pub struct Prepared {
 /// Reads the Dockerfile, resolves the base images of all platforms, lowers to a graph, and scans the
 /// build context if the graph copies from it.
 pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepared, Error> {
+    // A limit that cannot be kept ends the build here, not at its first step.
+    let limited = request.resources.is_limited();
+    let cgroups = limited.then(|| Cgroups::prepare(&request.resources)).transpose()?.map(Arc::new);
     let opened = source::open(context, request).await?;
     let text = opened.dockerfile.clone();
     let (build_args, undated) = opened.dated(&request.build_args);
@@ -96,6 +102,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         graph: Arc::new(graph),
         contexts,
         bases,
+        cgroups,
         _source: opened,
     })
 }

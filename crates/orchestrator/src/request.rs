@@ -11,6 +11,7 @@ use archway_graph::{BuildArgs, Entitlement, Network, NoCache, RunSettings};
 use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_remote::Credentials;
 use archway_report::Strategy;
+use archway_sandbox::Resources;
 
 use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
 
@@ -55,6 +56,8 @@ pub struct BuildRequest {
     pub credentials: Credentials,
     /// Steps that run at the same time; `None`: the number of processors.
     pub jobs: Option<usize>,
+    /// What each RUN step may use.
+    pub resources: Resources,
     /// Limit for the whole build.
     pub timeout: Option<Duration>,
     /// What happens to the other platforms when one fails.
@@ -174,6 +177,7 @@ pub(crate) mod fixtures {
             lent: Lent::default(),
             credentials: Credentials::default(),
             jobs: None,
+            resources: Resources::default(),
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),

@@ -262,6 +262,8 @@ impl State {
 pub enum Reason {
     /// A step ended with a non-zero exit code or a signal.
     StepFailed,
+    /// A step used more memory than the limit of steps.
+    OutOfMemory,
     /// A file named by COPY or ADD is not there, or leaves the context.
     SourceMissing,
     /// A file of the build context changed while it was read.

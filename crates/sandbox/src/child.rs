@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use crate::{
-    Step, devices,
+    Step, cgroup, devices,
     fault::{At, Fault},
     kernel_files,
     mounts::{self, INERT, Kind, READ_ONLY, Root},
@@ -52,6 +52,12 @@ impl Birth<'_> {
         let plan = self.plan;
         die_with_parent().at(Step::Namespaces)?;
         rustix::process::setsid().at(Step::Namespaces)?;
+        if !plan.cgroups.is_empty() {
+            cgroup::enter(plan.cgroups.iter().map(CString::as_c_str)).at(Step::Cgroups)?;
+        }
+        if plan.niceness > 0 {
+            stand_back(plan.niceness);
+        }
         // Refused where keys are not configured or a quota is used up; nothing depends on it.
         let _ = sys::join_new_session_keyring();
         rustix::process::umask(Mode::empty());
@@ -202,6 +208,16 @@ fn exists(program: &CStr) -> bool {
 
 fn die_with_parent() -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+}
+
+/// Leaves processors to others. Nothing depends on it, so it is no matter whether it works.
+fn stand_back(niceness: u8) {
+    let _ = rustix::process::nice(niceness.into());
+    // Where the kernel groups processes by session, it compares sessions first, and we have just begun one.
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    if let Ok(group) = rustix::fs::open(c"/proc/self/autogroup", flags, Mode::empty()) {
+        let _ = rustix::io::write(&group, niceness.to_string().as_bytes());
+    }
 }
 
 fn bring_up_loopback() -> Result<(), Errno> {

@@ -121,6 +121,8 @@ pub enum Step {
     Request,
     /// `clone3`.
     Namespaces,
+    /// Enter control groups.
+    Cgroups,
     /// Cut off mount propagation.
     Propagation,
     /// The private tmpfs with mount points and generated files.
@@ -165,9 +167,10 @@ pub enum Step {
 
 impl Step {
     /// The steps by their number.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Request,
         Self::Namespaces,
+        Self::Cgroups,
         Self::Propagation,
         Self::Scratch,
         Self::RootFs,
@@ -196,6 +199,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Request => "read the request to run a process",
             Self::Namespaces => "create namespaces",
+            Self::Cgroups => "enter the control groups of the step",
             Self::Propagation => "make mounts private",
             Self::Scratch => "prepare mount points in memory",
             Self::RootFs => "mount the root file system",

@@ -36,9 +36,8 @@ use crate::{
 /// File descriptors of a request: plan (a memory file), reply socket, standard streams.
 pub(crate) const REQUEST_FDS: usize = 5;
 
-/// Namespaces of every process.
-const NAMESPACES: i32 =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+/// Namespaces of every process. One that enters control groups makes its control group namespace then.
+const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// Serves requests until the program ends.
 ///
@@ -170,8 +169,9 @@ impl Helper<'_> {
         };
         let (report, writer) = pipe_with(PipeFlags::CLOEXEC).at(Step::Namespaces)?;
         let network = if plan.isolated_network { libc::CLONE_NEWNET } else { 0 };
+        let groups = if plan.cgroups.is_empty() { libc::CLONE_NEWCGROUP } else { 0 };
         // SAFETY: the helper has one thread.
-        match unsafe { sys::clone3(NAMESPACES | network) }.at(Step::Namespaces)? {
+        match unsafe { sys::clone3(NAMESPACES | network | groups) }.at(Step::Namespaces)? {
             Clone::Child => {
                 let streams = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
                 let emulation = emulation.and(self.registry.as_ref()).map(Registry::user_namespace);

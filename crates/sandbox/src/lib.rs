@@ -2,9 +2,10 @@
 //!
 //! [`Sandbox::start`] forks a helper process early; [`Sandbox::run`] has it start processes described
 //! by a [`Spec`]. [`rootless`] lets an ordinary user do so, [`emulation`] runs programs of other
-//! architectures, [`overlay`] gives the caller the same view of layers that a process has. The README
+//! architectures, [`cgroup`] limits what they use, [`overlay`] gives the caller the same view of layers that a process has. The README
 //! shows how the parts work together.
 
+pub mod cgroup;
 mod child;
 mod devices;
 pub mod emulation;
@@ -27,6 +28,7 @@ mod spec;
 mod sys;
 mod wire;
 
+pub use cgroup::{Cgroup, CgroupError, Cgroups, CpuTime, Resources, Swap};
 pub use emulation::{Activation, Emulation, EmulationError, Interpreter};
 pub use error::{SandboxError, SpecProblem, Step};
 pub use runc::Runc;

@@ -61,6 +61,10 @@ pub(crate) struct Plan {
     pub(crate) shm_size: CString,
     /// Limits other than the caller's.
     pub(crate) limits: Vec<Limit>,
+    /// Control groups to enter.
+    pub(crate) cgroups: Vec<CString>,
+    /// What is added to the caller's niceness.
+    pub(crate) niceness: u8,
     /// What runs its machine code.
     pub(crate) emulator: Option<Emulator>,
 }
@@ -82,6 +86,8 @@ wire_struct!(Plan {
     insecure,
     shm_size,
     limits,
+    cgroups,
+    niceness,
     emulator,
 });
 
@@ -289,6 +295,8 @@ impl Plan {
             insecure: spec.security == Security::Insecure,
             shm_size: c_string("a size", spec.shm_size.unwrap_or(SHM_SIZE).to_string())?,
             limits: spec.limits.iter().map(limit).collect(),
+            cgroups: spec.cgroups.iter().map(|group| host_path(group)).collect::<Result<_, _>>()?,
+            niceness: spec.niceness,
             emulator,
         })
     }
@@ -509,6 +517,8 @@ mod tests {
             },
         ];
         spec.limits = vec![crate::Limit { resource: Resource::Nofile, soft: Some(10), hard: None }];
+        spec.cgroups = vec!["/sys/fs/cgroup/x".into()];
+        spec.niceness = 5;
         spec.security = Security::Insecure;
         spec.interpreter = Some(Interpreter {
             architecture: "arm64".into(),

@@ -36,6 +36,10 @@ pub struct Spec {
     pub shm_size: Option<u64>,
     /// Limits that are not those of the caller.
     pub limits: Vec<Limit>,
+    /// Control groups that it enters, besides those of the caller: [`Cgroup::directories`](crate::Cgroup::directories).
+    pub cgroups: Vec<PathBuf>,
+    /// How much it stands back when processors are busy: 0, like its caller, to 19.
+    pub niceness: u8,
     /// Further entries for `/etc/hosts`.
     pub extra_hosts: Vec<HostEntry>,
     /// Further mounts, in order, after the standard ones.

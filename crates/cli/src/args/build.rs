@@ -10,6 +10,7 @@ use archway_orchestrator::{
     source::{ContextSpec, DockerfileSpec},
 };
 use archway_report::Strategy;
+use archway_sandbox::Resources;
 use clap::{Args, ValueEnum};
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     call::CallArgs,
     check::{Checking, Input},
     output,
+    resources::ResourceArgs,
     run_step::{self, RunStepArgs},
     source, value,
 };
@@ -120,6 +122,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
+    #[command(flatten)]
+    resources: ResourceArgs,
+
     /// Compression of new layers
     #[arg(long, value_name = "KIND", default_value = "gzip")]
     compression: CompressionMode,
@@ -212,6 +217,7 @@ impl BuildArgs {
         request.no_cache = self.no_cache();
         request.timeout = self.timeout;
         request.jobs = self.jobs.map(usize::from);
+        request.resources = self.resources.resources()?;
         request.on_failure = match self.on_failure {
             OnFailureMode::Abort => OnFailure::Abort,
             OnFailureMode::Continue => OnFailure::Continue,
@@ -328,6 +334,7 @@ impl SourceArgs {
             credentials: run_step::credentials(&lent),
             lent,
             jobs: None,
+            resources: Resources::default(),
             timeout: None,
             on_failure: OnFailure::default(),
             compression: Compression::default(),

@@ -13,6 +13,7 @@ mod call;
 mod check;
 mod image;
 mod output;
+mod resources;
 mod run_step;
 mod source;
 mod value;

@@ -246,6 +246,7 @@ fn step_hint(error: &StepError) -> Option<String> {
         StepError::Exit(137) | StepError::Signal(9) => {
             Some("something killed the process; often the machine was out of memory".into())
         }
+        StepError::OutOfMemory => Some("raise --memory".into()),
         StepError::Source(error) => error::source_hint(error),
         StepError::Pull { source, .. } => source.hint(),
         StepError::Git(_) | StepError::Download(_) => error::fetch_hint(error),

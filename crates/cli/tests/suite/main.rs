@@ -21,6 +21,7 @@ mod instructions;
 mod interrupt;
 mod language;
 mod layers_shared;
+mod limits;
 mod login;
 mod mounts;
 mod named_contexts;

@@ -62,7 +62,7 @@ impl Step<'_> {
             // A download needs no permit.
             base.materialize(&self.build.engine.store).await?;
         }
-        let _slot = self.build.slots.acquire().await.expect("the semaphore is never closed");
+        let _slot = self.build.slots.take(self.node.id).await;
         let owner = match &op.chown {
             Some(text) => Some(self.file_owner(base, text).await?),
             None => None,

@@ -164,6 +164,7 @@ impl Workshop {
             credentials: Credentials::default(),
             bases: self.images.clone(),
             jobs: 4,
+            cgroups: None,
             layers: Some(LayerSettings { compression: Compression::gzip(), mtime: None }),
             source_date_epoch: None,
             annotations: Vec::new(),
