@@ -16,7 +16,7 @@ use crate::{
     Context, Error, Prepared,
     index::{self, BuiltIndex},
     output::{self, Target},
-    request::{BuildRequest, Compression, OnFailure},
+    request::{BuildRequest, OnFailure},
     tracker::{Cause, Tracker},
 };
 
@@ -206,7 +206,7 @@ fn job(
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
         cgroups: prepared.cgroups.clone(),
         layers: targets.iter().any(Target::needs_layers).then(|| LayerSettings {
-            compression: layer_compression(request.compression),
+            compression: request.compression,
             mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),
         }),
         source_date_epoch: epoch,
@@ -221,14 +221,6 @@ fn job(
         }),
         on_layer: Arc::new(move |layer| pushes.layer(layer)),
         on_growing: Arc::new(move |blob| growing.growing(&blob)),
-    }
-}
-
-fn layer_compression(compression: Compression) -> archway_layer::Compression {
-    match compression {
-        Compression::Gzip => archway_layer::Compression::gzip(),
-        Compression::Zstd => archway_layer::Compression::zstd(),
-        Compression::Uncompressed => archway_layer::Compression::None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use archway_engine::Lent;
 use archway_graph::{BuildArgs, Entitlement, Network, NoCache, RunSettings};
+use archway_layer::Compression;
 use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_remote::Credentials;
 use archway_report::Strategy;
@@ -77,18 +78,6 @@ pub enum OnFailure {
     Abort,
     /// Let siblings finish, publish nothing, report all.
     Continue,
-}
-
-/// How new layers are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// gzip.
-    #[default]
-    Gzip,
-    /// Zstandard.
-    Zstd,
-    /// Plain tar.
-    Uncompressed,
 }
 
 /// One `--output`.

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::{Network, NoCache};
+use archway_layer::Compression;
 use archway_oci::{Platform, platform};
 use archway_orchestrator::{
     check::CheckRequest,
-    request::{BuildRequest, Compression, Destination, OnFailure, OutputSpec},
+    request::{BuildRequest, Destination, OnFailure, OutputSpec},
     source::{ContextSpec, DockerfileSpec},
 };
 use archway_report::Strategy;
@@ -17,7 +18,7 @@ use super::{
     annotation, build_arg, build_context,
     call::CallArgs,
     check::{Checking, Input},
-    output,
+    compression, output,
     resources::ResourceArgs,
     run_step::{self, RunStepArgs},
     source, value,
@@ -125,9 +126,9 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     resources: ResourceArgs,
 
-    /// Compression of new layers
-    #[arg(long, value_name = "KIND", default_value = "gzip")]
-    compression: CompressionMode,
+    /// Compression of new layers [default: gzip]
+    #[arg(long, value_name = "KIND")]
+    compression: Option<compression::Kind>,
 
     /// How progress is shown
     #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
@@ -175,13 +176,6 @@ enum OnFailureMode {
     Continue,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CompressionMode {
-    Gzip,
-    Zstd,
-    Uncompressed,
-}
-
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressMode {
@@ -222,12 +216,16 @@ impl BuildArgs {
             OnFailureMode::Abort => OnFailure::Abort,
             OnFailureMode::Continue => OnFailure::Continue,
         };
-        request.compression = match self.compression {
-            CompressionMode::Gzip => Compression::Gzip,
-            CompressionMode::Zstd => Compression::Zstd,
-            CompressionMode::Uncompressed => Compression::Uncompressed,
-        };
+        request.compression = self.compression(given.compression)?;
         Ok(request)
+    }
+
+    /// What the flag and the outputs say together.
+    fn compression(&self, of_outputs: compression::Wanted) -> Result<Compression, CliError> {
+        const FLAG: &str = "--compression";
+        let wanted = compression::Wanted::from(self.compression).and(of_outputs);
+        let differs = || CliError::usage(FLAG, "an output asks for another compression");
+        wanted.ok_or_else(differs)?.compression(FLAG)
     }
 
     /// What these arguments ask for if not for a build.

@@ -11,6 +11,7 @@ mod cache_filter;
 pub(crate) mod cache_policy;
 mod call;
 mod check;
+mod compression;
 mod image;
 mod output;
 mod resources;

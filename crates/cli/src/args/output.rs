@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use archway_oci::{Platform, Reference, annotations::Annotations};
 use archway_orchestrator::request::{Destination, OutputSpec};
 
-use super::{annotation, value};
+use super::{annotation, compression, value};
 use crate::error::CliError;
 
 const FLAG: &str = "--output";
@@ -19,6 +19,24 @@ pub(crate) struct Outputs {
     pub(crate) annotations: Annotations,
     /// `rewrite-timestamp=`
     pub(crate) rewrite_timestamps: Option<bool>,
+    /// `compression=` and `compression-level=`
+    pub(crate) compression: compression::Wanted,
+}
+
+/// One output, and what it says of the image.
+#[derive(Debug, PartialEq, Eq)]
+struct Output {
+    spec: OutputSpec,
+    annotations: Annotations,
+    rewrite_timestamps: Option<bool>,
+    compression: compression::Wanted,
+}
+
+impl From<OutputSpec> for Output {
+    fn from(spec: OutputSpec) -> Self {
+        let (annotations, compression) = (Annotations::default(), compression::Wanted::default());
+        Self { spec, annotations, rewrite_timestamps: None, compression }
+    }
 }
 
 /// Parses all outputs. What one image cannot be at the same time is an error.
@@ -26,49 +44,70 @@ pub(crate) fn parse_all(given: &[String], platforms: &[Platform]) -> Result<Outp
     let mut outputs = Vec::with_capacity(given.len());
     let mut annotations: Option<Annotations> = None;
     let mut rewrite_timestamps = None;
+    let mut compression = compression::Wanted::default();
     for text in given {
-        let (output, own, rewrite) = parse(text, platforms)?;
+        let Output { spec, annotations: own, rewrite_timestamps: rewrite, compression: wanted } =
+            parse(text, platforms)?;
         if let (Some(own), Some(others)) = (rewrite, rewrite_timestamps)
             && own != others
         {
-            return Err(CliError::Usage {
-                flag: FLAG,
-                message: "outputs with different times would be different images".to_owned(),
-                hint: Some("give all of them the same rewrite-timestamp".to_owned()),
-            });
+            return Err(different("times", "give all of them the same rewrite-timestamp"));
         }
         rewrite_timestamps = rewrite.or(rewrite_timestamps);
-        if matches!(output, OutputSpec::Image { .. } | OutputSpec::Registry { .. } | OutputSpec::Oci { .. }) {
+        compression = compression
+            .and(wanted)
+            .ok_or_else(|| different("compression", "give all of them the same compression"))?;
+        if matches!(spec, OutputSpec::Image { .. } | OutputSpec::Registry { .. } | OutputSpec::Oci { .. }) {
             if annotations.as_ref().is_some_and(|others| *others != own) {
-                return Err(CliError::Usage {
-                    flag: FLAG,
-                    message: "outputs with different annotations would be different images".to_owned(),
-                    hint: Some("give all of them the same, or use --annotation".to_owned()),
-                });
+                return Err(different("annotations", "give all of them the same, or use --annotation"));
             }
             annotations = Some(own);
         }
-        outputs.push(output);
+        outputs.push(spec);
     }
-    Ok(Outputs { outputs, annotations: annotations.unwrap_or_default(), rewrite_timestamps })
+    Ok(Outputs { outputs, annotations: annotations.unwrap_or_default(), rewrite_timestamps, compression })
+}
+
+fn different(what: &str, hint: &str) -> CliError {
+    CliError::Usage {
+        flag: FLAG,
+        message: format!("outputs with different {what} would be different images"),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 /// Parses one `--output`. Keys that its type does not know are errors.
-fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations, Option<bool>), CliError> {
+fn parse(text: &str, platforms: &[Platform]) -> Result<Output, CliError> {
     if text == "-" {
-        let output = OutputSpec::Tar { destination: Destination::Stdout, platform_split: None };
-        return Ok((output, Annotations::default(), None));
+        return Ok(OutputSpec::Tar { destination: Destination::Stdout, platform_split: None }.into());
     }
     if !text.contains('=') {
-        let output = OutputSpec::Local { directory: text.into(), platform_split: None };
-        return Ok((output, Annotations::default(), None));
+        return Ok(OutputSpec::Local { directory: text.into(), platform_split: None }.into());
     }
     let mut keys = Keys::parse(text)?;
     let kind = keys.take("type").ok_or_else(|| CliError::usage(FLAG, format!("`{text}` has no type=")))?;
     let known: &[&str] = match kind.as_str() {
-        "registry" | "image" => &["name", "push", "push-by-digest", "rewrite-timestamp"],
-        "oci" => &["dest", "tar", "name", "rewrite-timestamp"],
-        "docker" => &["dest", "name", "rewrite-timestamp"],
+        "registry" | "image" => &[
+            "name",
+            "push",
+            "push-by-digest",
+            "rewrite-timestamp",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+        "oci" => &[
+            "dest",
+            "tar",
+            "name",
+            "rewrite-timestamp",
+            "compression",
+            "compression-level",
+            "force-compression",
+        ],
+        "docker" => {
+            &["dest", "name", "rewrite-timestamp", "compression", "compression-level", "force-compression"]
+        }
         "local" | "tar" => &["dest", "platform-split"],
         "cacheonly" => &[],
         other => return Err(value::unknown(FLAG, "output type", other, &TYPES)),
@@ -78,8 +117,11 @@ fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations,
         _ => Annotations::default(),
     };
     keys.check(&kind, known)?;
-    let rewrite = keys.flag("rewrite-timestamp")?;
-    let output = match kind.as_str() {
+    let rewrite_timestamps = keys.flag("rewrite-timestamp")?;
+    let (form, level) = (keys.take("compression"), keys.take("compression-level"));
+    let force = keys.flag("force-compression")?;
+    let compression = compression::Wanted::of_keys(FLAG, form.as_deref(), level.as_deref(), force)?;
+    let spec = match kind.as_str() {
         "registry" | "image" => {
             let names = keys.names()?;
             let by_digest = keys.flag("push-by-digest")?.unwrap_or(false);
@@ -113,10 +155,10 @@ fn parse(text: &str, platforms: &[Platform]) -> Result<(OutputSpec, Annotations,
         },
         _ => OutputSpec::CacheOnly,
     };
-    if matches!(&output, OutputSpec::Oci { tar: false, destination: Destination::Stdout, .. }) {
+    if matches!(&spec, OutputSpec::Oci { tar: false, destination: Destination::Stdout, .. }) {
         return Err(CliError::usage(FLAG, "tar=false needs a directory: dest=DIR"));
     }
-    Ok((output, annotations, rewrite))
+    Ok(Output { spec, annotations, rewrite_timestamps, compression })
 }
 
 fn missing_destination(kind: &str) -> CliError {
@@ -245,7 +287,7 @@ mod tests {
             ),
         ];
         for (text, want) in cases {
-            assert_eq!(parse(text, &[]).unwrap().0, want, "{text}");
+            assert_eq!(parse(text, &[]).unwrap().spec, want, "{text}");
         }
     }
 
@@ -275,6 +317,20 @@ mod tests {
         assert_eq!(parse(&["type=image,rewrite-timestamp=true"]).unwrap(), Some(true));
         assert!(parse(&[kept, "type=image,rewrite-timestamp=true"]).is_err());
         assert!(parse(&["type=local,dest=x,rewrite-timestamp=true"]).is_err());
+    }
+
+    #[test]
+    fn compression_is_the_same_for_all_outputs() {
+        let parse = |outputs: &[&str]| {
+            let outputs: Vec<String> = outputs.iter().map(|&text| text.to_owned()).collect();
+            parse_all(&outputs, &[])?.compression.compression(FLAG)
+        };
+        let best = "type=oci,dest=x,compression=zstd,compression-level=19,force-compression=false";
+        assert_eq!(parse(&[best, "type=image"]).unwrap(), archway_layer::Compression::Zstd { level: 19 });
+        assert!(parse(&[best, "type=image,compression=gzip"]).is_err());
+        assert!(parse(&["type=image,compression-level=23"]).is_err());
+        assert!(parse(&["type=image,force-compression=true"]).is_err());
+        assert!(parse(&["type=local,dest=x,compression=zstd"]).is_err());
     }
 
     #[test]

@@ -253,3 +253,25 @@ fn the_store_keeps_all_platforms_under_names() {
     let machines: Vec<String> = index.children.iter().map(|child| child.text("machine")).collect();
     assert_eq!(machines, ["x86_64\nmore\n", "aarch64\nmore\n"]);
 }
+
+#[test]
+fn layers_are_compressed_as_the_output_asks() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile("FROM scratch\nCOPY Dockerfile text /\n");
+    scene.file("text", &"the same again and again, or nearly so\n".repeat(2000));
+    let layer = |name: &str, keys: &str| {
+        scene.build(&["-o", &format!("type=oci,dest={name},tar=false{keys}")]).succeeded();
+        let image = ImageIndex::read(&format!("oci:{}", scene.cli.work().join(name).display()));
+        let child = &image.children[0];
+        let kind = child.manifest["layers"][0]["mediaType"].as_str().unwrap().to_owned();
+        (kind, child.layer_digests(), child.config["rootfs"]["diff_ids"].clone())
+    };
+    let plain = layer("plain", "");
+    let best = layer("best", ",compression=gzip,compression-level=9");
+    let zstd = layer("zstd", ",compression=zstd,force-compression=false");
+    assert!(plain.0.ends_with("+gzip") && best.0.ends_with("+gzip") && zstd.0.ends_with("+zstd"));
+    assert!(plain.1 != best.1 && plain.1 != zstd.1, "{plain:?} {best:?}");
+    assert!(plain.2 == best.2 && plain.2 == zstd.2, "the tar is the same");
+    let refused = scene.build(&["-o", "type=oci,dest=x,force-compression=true"]).exited(2);
+    assert!(refused.stderr.contains("force-compression=true is not supported"), "{}", refused.stderr);
+}
