@@ -65,9 +65,21 @@ const TOUCHING: [(&str, Touch); 26] = [
 /// A crate, the crates of this workspace it may use, and what it may touch.
 type Room = (&'static str, &'static [&'static str], &'static [Touch]);
 
-const ENGINE_ROOMS: &[&str] =
-    &["dockerfile", "graph", "layer", "oci", "registry", "remote", "report", "sandbox", "source", "store"];
+const ENGINE_ROOMS: &[&str] = &[
+    "cache",
+    "dockerfile",
+    "graph",
+    "layer",
+    "oci",
+    "registry",
+    "remote",
+    "report",
+    "sandbox",
+    "source",
+    "store",
+];
 const ORCHESTRATOR_ROOMS: &[&str] = &[
+    "cache",
     "check",
     "dockerfile",
     "engine",
@@ -82,6 +94,7 @@ const ORCHESTRATOR_ROOMS: &[&str] = &[
     "store",
 ];
 const CLI_ROOMS: &[&str] = &[
+    "cache",
     "check",
     "dockerfile",
     "engine",
@@ -104,6 +117,7 @@ const ROOMS: &[Room] = &[
     ("registry", &["oci"], &[Async, Network]),
     ("layer", &["oci"], &[Kernel]),
     ("store", &["oci"], &[Kernel, Database]),
+    ("cache", &["oci", "store"], &[]),
     ("dockerfile", &[], &[]),
     ("source", &["dockerfile", "store"], &[Kernel]),
     // It touches the network with its feature `fetch` only, which the engine asks for and the graph does not.
