@@ -3,10 +3,11 @@
 use std::{fmt::Display, io};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use archway_cache::CacheError;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
 use archway_oci::platform::PlatformError;
-use archway_orchestrator::{Error, error::DockerfileConflict};
+use archway_orchestrator::{Error, cache::StorageError, error::DockerfileConflict};
 use archway_sandbox::CgroupError;
 use archway_source::SourceError;
 
@@ -240,6 +241,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         }
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
+        Error::CacheExport { source, .. } => Some(cache_hint(source)),
         Error::Shared { source } => operation_hint(source),
         Error::Daemon { .. } => Some(
             "start Docker or set DOCKER_HOST; `-t NAME` alone keeps the image in archway's own store".into(),
@@ -262,6 +264,19 @@ fn cgroup_hint(error: &CgroupError) -> Option<&'static str> {
         }
         CgroupError::Refused { .. } | CgroupError::Create { .. } => None,
     }
+}
+
+/// What to do about a build cache that could not be written.
+fn cache_hint(error: &StorageError) -> String {
+    let hint = match error {
+        StorageError::Registry(error) => error.hint(),
+        StorageError::Layer(error) => operation_hint(error),
+        StorageError::Cache(CacheError::NotACache { .. }) => {
+            Some("give the cache a name of its own".to_owned())
+        }
+        _ => None,
+    };
+    hint.unwrap_or_else(|| "with `ignore-error=true` in --cache-to this is a warning".to_owned())
 }
 
 /// What to do about something that could not be fetched.

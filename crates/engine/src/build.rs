@@ -1,11 +1,17 @@
 //! One task per node of the graph; a platform ends when the task of its node has.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use archway_cache::{Entry, document::INLINE};
 use archway_graph::{NodeId, Output};
 use archway_layer::Layout;
 use archway_oci::Platform;
 use archway_report::{Event, StepOutcome};
+use archway_store::SnapshotKey;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared, try_join_all},
@@ -14,10 +20,13 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Built, BuiltImage, Engine, Failure, Job, Layer, PlatformRun, StepError, assemble,
+    Built, BuiltImage, Engine, Failure, Job, Layer, PlatformRun, Results, Scope, StepError, assemble,
     assemble::MadeLayer,
+    attempt::Attempts,
     cancel::Cancel,
     layers::LayerMaker,
+    portable::{self, Ledger},
+    remote::Remote,
     slots::Slots,
     step::{Step, StepResult},
     step_id,
@@ -33,41 +42,48 @@ pub(crate) struct Build {
     pub(crate) layers: LayerMaker,
     /// For steps that execute.
     pub(crate) slots: Arc<Slots>,
+    /// What other machines know.
+    pub(crate) remote: Arc<Remote>,
+    /// What other machines may know of this build.
+    pub(crate) ledger: Ledger,
 }
 
 impl Engine {
     /// Starts every node as soon as its inputs are done, and returns at once: one run per
     /// requested platform, in request order.
     pub fn start(&self, job: Job) -> Vec<PlatformRun> {
+        let (store, events) = (self.store.clone(), job.events.clone());
+        let remote = Arc::new(Remote::new(job.remote.clone(), store, self.ownership, events));
         let build = Arc::new(Build {
-            layers: LayerMaker::new(self.store.clone(), &job),
             slots: Slots::new(job.jobs, &job.graph, &Platform::host_processor()),
+            layers: LayerMaker::new(self.store.clone(), &job, remote.clone()),
             engine: self.clone(),
+            ledger: Ledger::default(),
+            remote,
             job,
         });
-        let graph = &build.job.graph;
-        let platforms: Vec<CancellationToken> =
-            graph.outputs.iter().map(|_| CancellationToken::new()).collect();
-
-        let mut ends: Vec<NodeEnd> = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
-            let inputs = node.op.inputs().into_iter().map(|id| (id, ends[id.0 as usize].clone())).collect();
-            let cancel = Cancel::new(node.serves.iter().map(|index| platforms[*index].clone()).collect());
-            ends.push(spawn_node(build.clone(), node.id, inputs, cancel));
-        }
-
-        let outputs = graph.outputs.iter().zip(platforms).enumerate();
+        let outputs = &build.job.graph.outputs;
+        let platforms: Vec<CancellationToken> = outputs.iter().map(|_| CancellationToken::new()).collect();
+        let attempts = Arc::new(Attempts::start(build.clone(), platforms.clone()));
         outputs
+            .iter()
+            .zip(platforms)
+            .enumerate()
             .map(|(index, (output, cancel))| PlatformRun {
                 platform: output.platform.clone(),
-                result: finish(build.clone(), index, ends.clone()).boxed(),
+                result: attempts.clone().finish(index).boxed(),
                 cancel,
             })
             .collect()
     }
 }
 
-fn spawn_node(build: Arc<Build>, id: NodeId, inputs: Vec<(NodeId, NodeEnd)>, cancel: Cancel) -> NodeEnd {
+pub(crate) fn spawn_node(
+    build: Arc<Build>,
+    id: NodeId,
+    inputs: Vec<(NodeId, NodeEnd)>,
+    cancel: Cancel,
+) -> NodeEnd {
     let failure = move |error: StepError| Failure { node: id, error: Arc::new(error), log_tail: Vec::new() };
     let task = tokio::spawn(async move {
         let _ended = Ended { build: build.clone(), node: id };
@@ -79,9 +95,7 @@ fn spawn_node(build: Arc<Build>, id: NodeId, inputs: Vec<(NodeId, NodeEnd)>, can
         }
         let result = Step::new(&build, build.job.graph.node(id), &results, &cancel).execute().await?;
         if let Some(delta) = &result.delta {
-            for layout in build.layouts(id) {
-                build.layers.start(delta, layout);
-            }
+            build.start_layers(id, delta);
         }
         Ok(Arc::new(result))
     });
@@ -103,33 +117,48 @@ impl Drop for Ended {
 }
 
 /// Waits for a platform's node and puts its image together.
-async fn finish(build: Arc<Build>, index: usize, ends: Vec<NodeEnd>) -> Result<Built, Failure> {
+pub(crate) async fn finish(
+    build: &Arc<Build>,
+    index: usize,
+    ends: &Arc<[NodeEnd]>,
+) -> Result<Built, Failure> {
     let output = &build.job.graph.outputs[index];
     let result = ends[output.node.0 as usize].clone().await?;
     let failure = |error| Failure { node: output.node, error: Arc::new(error), log_tail: Vec::new() };
 
-    let layout = build.layout(output);
-    let mut made = Vec::new();
+    let form = build.layers.form(build.layout(output));
+    let (mut made, mut entry) = (Vec::new(), Entry::default());
     for node in &output.layers {
         // The node is an ancestor of the output's node, so it ended before it.
         let step = ends[node.0 as usize].clone().await?;
-        let Some(delta) = &step.delta else { continue };
-        if let Some(layer) = build.layers.wait(delta, layout).await.map_err(failure)? {
-            made.push(MadeLayer { layer, created: step.created });
-        }
+        let (Some(delta), Some(form)) = (&step.delta, form) else { continue };
+        let Some(layer) = build.layers.wait(delta, form).await.map_err(failure)? else { continue };
+        entry.records.extend(build.ledger.inline(*node, delta));
+        entry.forms.insert((*delta, form.id()), portable::form(&layer));
+        made.push(MadeLayer { layer, created: step.created });
+    }
+    let mut annotations = build.job.annotations.get(index).cloned().unwrap_or_default();
+    if build.job.inline && !entry.forms.is_empty() {
+        annotations.insert(INLINE.to_owned(), entry.to_inline());
     }
     let image = match build.job.layers {
-        Some(_) => Some(store_image(&build, index, made).await.map_err(failure)?),
+        Some(_) => Some(store_image(build, index, made, annotations).await.map_err(failure)?),
         None => None,
     };
-    let (platform, mtime) = (output.platform.clone(), build.job.source_date_epoch);
-    Ok(Built { platform, rootfs: result.rootfs.clone(), image, mtime })
+    Ok(Built {
+        platform: output.platform.clone(),
+        rootfs: result.rootfs.clone(),
+        image,
+        mtime: build.job.source_date_epoch,
+        results: Results { build: build.clone(), ends: ends.clone(), output: index },
+    })
 }
 
 async fn store_image(
     build: &Arc<Build>,
     index: usize,
     made: Vec<MadeLayer>,
+    annotations: BTreeMap<String, String>,
 ) -> Result<BuiltImage, StepError> {
     let output = &build.job.graph.outputs[index];
     let base = build.base_of(output);
@@ -141,7 +170,7 @@ async fn store_image(
         base_layers,
         made,
         epoch,
-        build.job.annotations.get(index).cloned().unwrap_or_default(),
+        annotations,
     );
     let store = build.engine.store.clone();
     let (config_bytes, manifest_bytes) = (documents.config_bytes, documents.manifest_bytes);
@@ -165,6 +194,23 @@ async fn store_image(
 }
 
 impl Build {
+    /// Begins to make the layers of a node's delta: those of images, and one for other machines.
+    fn start_layers(&self, node: NodeId, delta: &SnapshotKey) {
+        let layouts = self.layouts(node);
+        for form in layouts.iter().filter_map(|layout| self.layers.form(*layout)) {
+            self.layers.start(delta, form);
+        }
+        // What came from another machine may stay there.
+        if layouts.is_empty()
+            && self.job.exported == Scope::Everything
+            && self.ledger.has(node)
+            && let Some(form) = self.layers.form(Layout::Unix)
+            && self.engine.store.snapshots().path(delta).is_ok_and(|path| path.is_some())
+        {
+            self.layers.start_apart(delta, form);
+        }
+    }
+
     /// The layouts in which images have the node's delta as a layer. Deltas of stages that are only
     /// copied from stay on this machine.
     fn layouts(&self, node: NodeId) -> BTreeSet<Layout> {
@@ -173,7 +219,7 @@ impl Build {
     }
 
     /// The layout of the layers of an output: that of its base image.
-    fn layout(&self, output: &Output) -> Layout {
+    pub(crate) fn layout(&self, output: &Output) -> Layout {
         self.base_of(output).map_or(Layout::Unix, |base| base.layout())
     }
 

@@ -124,6 +124,18 @@ pub enum StepError {
     /// A layer could not be made.
     #[error("cannot make a layer")]
     Layer(#[source] DiffError),
+    /// A delta that another machine made could not be had.
+    #[error("cannot use the layer {layer} of the build cache {cache}")]
+    RemoteDelta {
+        /// The delta.
+        snapshot: archway_store::SnapshotKey,
+        /// The layer that holds it.
+        layer: archway_oci::Digest,
+        /// The cache.
+        cache: String,
+        /// Why.
+        source: crate::remote::SourceError,
+    },
     /// A delta disappeared while the build ran.
     #[error("the delta {key} is no longer in the store")]
     DeltaMissing {
@@ -209,11 +221,21 @@ impl StepError {
             Self::Sandbox(_)
             | Self::Cgroup(_)
             | Self::Layer(_)
+            | Self::RemoteDelta { .. }
             | Self::DeltaMissing { .. }
             | Self::BlobMissing { .. }
             | Self::Store(_)
             | Self::Io { .. }
             | Self::Panicked(_) => Reason::BuilderFailed,
+        }
+    }
+
+    /// The delta of another machine that could not be had.
+    pub(crate) fn remote_delta(&self) -> Option<archway_store::SnapshotKey> {
+        match self {
+            Self::RemoteDelta { snapshot, .. } => Some(*snapshot),
+            Self::Shared(error) => error.remote_delta(),
+            _ => None,
         }
     }
 

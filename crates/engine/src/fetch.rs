@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Engine, StepError, image,
     key::{self, Key},
+    remote::Remote,
     step::{Delta, Step, StepFailure},
 };
 
@@ -51,14 +52,27 @@ struct Known {
 impl Step<'_> {
     pub(crate) async fn git(&self, source: &GitSource) -> Result<Delta, StepFailure> {
         self.begin();
-        let job = &self.build.job;
-        Ok(self.build.engine.git_delta(&job.credentials, source).await?)
+        let (engine, remote) = (&self.build.engine, &self.build.remote);
+        let delta = engine.git_delta(&self.build.job.credentials, source, Some(remote)).await?;
+        // A checkout is named by what it is found by.
+        self.build.ledger.delta(self.node.id, delta.key.into(), &delta);
+        Ok(delta)
     }
 
     pub(crate) async fn http(&self, source: &HttpSource) -> Result<Delta, StepFailure> {
         self.begin();
+        let pinned = pinned(source);
+        if let Some(pinned) = pinned
+            && let Some(delta) = self.cached(pinned)?
+        {
+            return Ok(delta);
+        }
         let job = &self.build.job;
-        Ok(self.build.engine.http_delta(&job.credentials, &job.events, source).await?)
+        let delta = self.build.engine.http_delta(&job.credentials, &job.events, source).await?;
+        if let Some(pinned) = pinned {
+            self.build.ledger.delta(self.node.id, pinned, &delta);
+        }
+        Ok(delta)
     }
 }
 
@@ -69,7 +83,7 @@ impl Engine {
         credentials: &Credentials,
         source: &GitSource,
     ) -> Result<Fetched, StepError> {
-        let delta = self.git_delta(credentials, source).await?;
+        let delta = self.git_delta(credentials, source, None).await?;
         self.fetched(&delta)
     }
 
@@ -90,12 +104,20 @@ impl Engine {
         Ok(Fetched { directory, cached: delta.cached })
     }
 
-    async fn git_delta(&self, credentials: &Credentials, source: &GitSource) -> Result<Delta, StepError> {
+    async fn git_delta(
+        &self,
+        credentials: &Credentials,
+        source: &GitSource,
+        remote: Option<&Remote>,
+    ) -> Result<Delta, StepError> {
         let store = &self.store;
         let client = GitClient::new(credentials.clone(), store.known_hosts()?);
         let revision = client.resolve(source).await?;
         let key = key::checkout(source, &revision);
         if let Some(delta) = Delta::find(store, key)? {
+            return Ok(delta);
+        }
+        if let Some(delta) = remote.and_then(|remote| remote.find(key)) {
             return Ok(delta);
         }
         // Repositories of the two kinds of commits cannot share objects.
@@ -122,7 +144,7 @@ impl Engine {
         source: &HttpSource,
     ) -> Result<Delta, StepError> {
         let store = &self.store;
-        let pinned = source.checksum.as_ref().map(|checksum| key::pinned_download(&source.name, checksum));
+        let pinned = pinned(source);
         // What has to be these bytes is not asked for again.
         if let Some(pinned) = pinned
             && let Some(delta) = Delta::find(store, pinned)?
@@ -174,6 +196,11 @@ impl Engine {
         }
         Ok(delta)
     }
+}
+
+/// The key of a file that has to have a checksum.
+fn pinned(source: &HttpSource) -> Option<Key> {
+    source.checksum.as_ref().map(|checksum| key::pinned_download(&source.name, checksum))
 }
 
 fn about(kind: SnapshotKind, description: String) -> About {

@@ -257,7 +257,7 @@ fn is_squashed(diff_id: &Digest, delta: SnapshotKey) -> bool {
     delta == key::layer_delta(diff_id, Ownership::Squash, Layout::Unix).into()
 }
 
-fn skipped(image: &str, devices: &[PathBuf]) -> String {
+pub(crate) fn skipped(image: &str, devices: &[PathBuf]) -> String {
     let names: Vec<String> = devices.iter().take(3).map(|path| format!("/{}", path.display())).collect();
     let more = if devices.len() > names.len() { ", …" } else { "" };
     format!(

@@ -32,6 +32,18 @@ impl From<Key> for CacheKey {
     }
 }
 
+impl From<CacheKey> for Key {
+    fn from(key: CacheKey) -> Self {
+        Self(blake3::Hash::from_bytes(*key.as_bytes()))
+    }
+}
+
+impl From<SnapshotKey> for Key {
+    fn from(key: SnapshotKey) -> Self {
+        Self(blake3::Hash::from_bytes(*key.as_bytes()))
+    }
+}
+
 impl From<Key> for SnapshotKey {
     fn from(key: Key) -> Self {
         key.0.into()

@@ -14,6 +14,9 @@
 //! | `step` | looks a node up in the cache, or executes it |
 //! | `image`, `run`, `copy`, `directory`, `fetch` | the operations |
 //! | `mount`, `ssh` | what a RUN mounts |
+//! | `attempt` | what is looked up anew when a result of another machine turns out to be gone |
+//! | [`remote`] | results of other machines, brought here when they are read |
+//! | [`portable`] | results of this build, for other machines |
 //! | `stack` | how the layers of a base image lie on one another |
 //! | [`key`] | content keys |
 //! | [`tree`], [`view`] | paths inside a root file system |
@@ -34,6 +37,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 mod assemble;
+mod attempt;
 mod build;
 mod cancel;
 mod copy;
@@ -46,6 +50,8 @@ mod layers;
 mod lent;
 mod log;
 mod mount;
+pub mod portable;
+pub mod remote;
 pub mod rootfs;
 mod run;
 mod slots;
@@ -62,6 +68,8 @@ pub use error::{Failure, StepError};
 pub use fetch::Fetched;
 pub use image::BaseImage;
 pub use lent::{Lent, NotGiven};
+pub use portable::{ExportSettings, Portable, Results, Scope};
+pub use remote::{LayerSource, RemoteResults, SourceError};
 pub use rootfs::RootFs;
 pub use ssh::{KeyAgent, KeyAgentError, SshAgent};
 
@@ -111,6 +119,12 @@ pub struct Job {
     pub cgroups: Option<Arc<Cgroups>>,
     /// How layers are made; `None` if no output needs layers.
     pub layers: Option<LayerSettings>,
+    /// What other machines know.
+    pub remote: Arc<RemoteResults>,
+    /// Which results are wanted elsewhere, beyond the layers of images: their layers are made at once.
+    pub exported: Scope,
+    /// Whether images hold the records of their own layers, and so are build caches.
+    pub inline: bool,
     /// Image times, seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub source_date_epoch: Option<i64>,
     /// Annotations for the manifest of each output of the graph, in order.
@@ -124,7 +138,7 @@ pub struct Job {
 }
 
 /// How layers are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LayerSettings {
     /// Compression.
     pub compression: Compression,
@@ -149,7 +163,8 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// Digest of the uncompressed tar.
     pub diff_id: Digest,
-    /// The repository the layer was resolved in, for base layers. Their blob need not be in the store.
+    /// The repository the layer was resolved in, for layers of bases and of build caches. Their blob need
+    /// not be in the store.
     pub origin: Option<Reference>,
 }
 
@@ -165,6 +180,8 @@ pub struct Built {
     /// The time that its files are to have where they are written, in seconds since 1970
     /// (`SOURCE_DATE_EPOCH`).
     pub mtime: Option<i64>,
+    /// What it takes to find these results on another machine.
+    pub results: Results,
 }
 
 /// The image of one platform. Config and manifest blobs are in the store; so are layers without an origin.

@@ -12,6 +12,7 @@ use crate::{
     error::StepError,
     image::LazyImage,
     key::{self, Key},
+    remote::Remote,
     stack,
     user::{self, FileOwner, User, UserError},
     view::View,
@@ -26,6 +27,8 @@ pub struct RootFs {
     deltas: Arc<[SnapshotKey]>,
     /// The image at the bottom, whose layers may not be on disk yet.
     image: Option<Arc<LazyImage>>,
+    /// Who has deltas that are not here.
+    remote: Option<Arc<Remote>>,
     /// Where the image's layers and the deltas are, once somebody asked.
     paths: Paths,
     /// The same of the root file system below the topmost delta.
@@ -41,6 +44,7 @@ impl RootFs {
             identity: key::scratch(ownership),
             deltas: Arc::new([]),
             image: None,
+            remote: None,
             paths: Paths::default(),
             paths_below: None,
         }
@@ -52,9 +56,15 @@ impl RootFs {
             identity: image.identity(),
             deltas: Arc::new([]),
             image: Some(image),
+            remote: None,
             paths: Paths::default(),
             paths_below: None,
         }
+    }
+
+    /// The same, whose deltas may be elsewhere.
+    pub(crate) fn with_remote(self, remote: &Arc<Remote>) -> Self {
+        Self { remote: Some(remote.clone()), ..self }
     }
 
     /// This root file system with one more delta.
@@ -62,7 +72,8 @@ impl RootFs {
         let identity = key::stacked(self.identity, delta);
         let deltas = self.deltas.iter().copied().chain([delta]).collect();
         let (paths, paths_below) = (Paths::default(), Some(self.paths.clone()));
-        Self { identity, deltas, image: self.image.clone(), paths, paths_below }
+        let (image, remote) = (self.image.clone(), self.remote.clone());
+        Self { identity, deltas, image, remote, paths, paths_below }
     }
 
     /// The topmost delta that is no layer of the image.
@@ -87,7 +98,11 @@ impl RootFs {
         // A build of many steps looks each delta up once, not once for every step above it.
         let below = self.paths_below.as_ref().and_then(|below| below.get());
         let mut paths = below.unwrap_or(&image).to_vec();
-        for key in &self.deltas[paths.len() - image.len()..] {
+        let above = &self.deltas[paths.len() - image.len()..];
+        if let Some(remote) = &self.remote {
+            remote.bring(above).await?;
+        }
+        for key in above {
             paths.push(stack::path_of(store, *key)?);
         }
         Ok(self.paths.get_or_init(|| paths.into()).clone())

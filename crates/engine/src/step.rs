@@ -78,7 +78,7 @@ impl<'a> Step<'a> {
     /// The node's result. Tells the start and the end of it.
     pub(crate) async fn execute(&self) -> Result<StepResult, Failure> {
         match &self.node.op {
-            Op::Scratch => Ok(self.without_delta(RootFs::scratch(self.build.engine.ownership))),
+            Op::Scratch => Ok(self.without_delta(self.scratch())),
             Op::Image(image) => {
                 let rootfs = self.image(&image.manifest).map_err(|error| Failure {
                     node: self.node.id,
@@ -111,7 +111,11 @@ impl<'a> Step<'a> {
             self.build.started(self.node.id);
             self.build.finished(self.node.id, StepOutcome::Cached, Duration::ZERO);
         }
-        Ok(RootFs::of_image(Arc::new(image)))
+        Ok(RootFs::of_image(Arc::new(image)).with_remote(&self.build.remote))
+    }
+
+    fn scratch(&self) -> RootFs {
+        RootFs::scratch(self.build.engine.ownership).with_remote(&self.build.remote)
     }
 
     /// Drops `work` when the step is cancelled.
@@ -137,6 +141,8 @@ impl<'a> Step<'a> {
             Ok(delta) if delta.cached => StepOutcome::Cached,
             Ok(_) => StepOutcome::Done,
             Err(failure) if failure.error.reason() == Reason::Cancelled => StepOutcome::Cancelled,
+            // It did not fail: it is looked up anew.
+            Err(failure) if failure.error.remote_delta().is_some() => StepOutcome::Cancelled,
             Err(failure) => StepOutcome::Failed { message: failure.error.to_string() },
         };
         let began = self.begin();
@@ -145,7 +151,7 @@ impl<'a> Step<'a> {
             Ok(delta) => {
                 let rootfs = match base {
                     Some(base) => self.input(base).rootfs.with(delta.key),
-                    None => RootFs::scratch(self.build.engine.ownership).with(delta.key),
+                    None => self.scratch().with(delta.key),
                 };
                 Ok(StepResult { rootfs, delta: Some(delta.key), created: delta.created })
             }
@@ -179,13 +185,23 @@ impl<'a> Step<'a> {
         &found.expect("a node's inputs are done before it starts").1
     }
 
-    /// What the cache has for `key`, if its delta is still there.
+    /// What the cache has for `key`: this machine's, if its delta is still there, or another's.
     pub(crate) fn cached(&self, key: Key) -> Result<Option<Delta>, StepError> {
-        Delta::find(&self.build.engine.store, key)
+        let here = Delta::find(&self.build.engine.store, key)?;
+        let found = here.or_else(|| self.build.remote.find(key));
+        if let Some(delta) = &found {
+            self.build.ledger.delta(self.node.id, key, delta);
+        }
+        Ok(found)
     }
 
     /// Remembers `delta` under `key`.
     pub(crate) fn remember(&self, key: Key, delta: &Delta) -> Result<(), StepError> {
+        self.build.ledger.delta(self.node.id, key, delta);
+        if self.build.engine.store.snapshots().path(&delta.key)?.is_none() {
+            // Of another machine: its record is enough until it is brought here.
+            return Ok(());
+        }
         let record =
             CacheRecord { snapshot: Some(delta.key), created: delta.created, metadata: String::new() };
         Ok(self.build.engine.store.cache().put_about(&key.into(), &record, &self.about())?)

@@ -6,20 +6,18 @@ use crate::{build_args::BuildArgs, nearest::nearest, op::Warning};
 const PREFIX: &str = "BUILDKIT_";
 
 /// Those that do something here.
-const EFFECTIVE: [&str; 6] = [
+const EFFECTIVE: [&str; 7] = [
     "BUILDKIT_CACHE_MOUNT_NS",
     "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
     "BUILDKIT_DOCKERFILE_CHECK",
+    "BUILDKIT_INLINE_CACHE",
     "BUILDKIT_MULTI_PLATFORM",
     "BUILDKIT_SANDBOX_HOSTNAME",
     "BUILDKIT_SYNTAX",
 ];
 
 /// Those that BuildKit knows and that do nothing here, and why.
-const WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("BUILDKIT_BUILD_NAME", "there is no history of builds"),
-    ("BUILDKIT_INLINE_CACHE", "images carry no build cache"),
-];
+const WITHOUT_EFFECT: [(&str, &str); 1] = [("BUILDKIT_BUILD_NAME", "there is no history of builds")];
 
 /// Whether an argument is for the builder.
 pub(crate) fn is_one(name: &str) -> bool {
@@ -58,9 +56,9 @@ mod tests {
     fn what_does_nothing_says_so() {
         let table = [
             ("BUILDKIT_SYNTAX", "x", None),
-            ("BUILDKIT_INLINE_CACHE", "1", Some("images carry no build cache; leave it out")),
-            ("BUILDKIT_INLINE_CACHE", "0", None),
+            ("BUILDKIT_INLINE_CACHE", "1", None),
             ("BUILDKIT_BUILD_NAME", "x", Some("there is no history of builds; leave it out")),
+            ("BUILDKIT_BUILD_NAME", "0", None),
             ("BUILDKIT_SYNTX", "x", Some("did you mean `BUILDKIT_SYNTAX`?")),
             ("BUILDKIT_SBOM_SCAN_STAGE", "true", None),
             ("VERSION", "1", None),

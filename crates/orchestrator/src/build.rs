@@ -5,7 +5,7 @@ use std::{
     thread::available_parallelism,
 };
 
-use archway_engine::{Built, BuiltImage, Failure, Job, LayerSettings, PlatformRun};
+use archway_engine::{Built, BuiltImage, Failure, Job, LayerSettings, PlatformRun, RemoteResults};
 use archway_oci::Descriptor;
 use archway_report::{Event, Events, PlatformResult, Reason, State};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context, Error, Prepared,
+    cache::{self, Inline},
     index::{self, BuiltIndex},
     output::{self, Target},
     request::{BuildRequest, OnFailure},
@@ -89,13 +90,15 @@ pub enum BuildFailure {
     TimedOut,
     /// All platforms succeeded, but an output could not be written.
     Output(Error),
+    /// All outputs were written, but a build cache could not be.
+    Cache(Error),
 }
 
 /// Builds, verifies, and writes the outputs; publication of tags comes last. `interrupt` stops it.
 pub async fn build(
     context: &Context,
     request: &BuildRequest,
-    prepared: Prepared,
+    mut prepared: Prepared,
     interrupt: CancellationToken,
 ) -> Result<BuildReport, Error> {
     let targets = output::targets(request)?;
@@ -106,7 +109,14 @@ pub async fn build(
     let tracker =
         Arc::new(Mutex::new(Tracker::new(&prepared.platforms, &prepared.steps, context.events.clone())));
     let pushes = output::registry::LayerPushes::start(context, &targets);
-    let runs = context.engine.start(job(context, request, &prepared, &targets, &tracker, &pushes));
+    let remote = tokio::select! {
+        remote = &mut prepared.remote => remote.expect("reading build caches does not panic"),
+        // The platforms are cancelled at once, and say why.
+        _ = stop.wait() => Arc::default(),
+    };
+    let job = job(context, request, &prepared, &targets, &tracker, &pushes, remote);
+    let layers = job.layers;
+    let runs = context.engine.start(job);
     if request.rewrite_timestamps == Some(true) && prepared.graph.source_date_epoch.is_none() {
         let message = "rewrite-timestamp=true has no effect without SOURCE_DATE_EPOCH".to_owned();
         context.events.send(Event::Warning { message });
@@ -140,6 +150,15 @@ pub async fn build(
             Ok(index) => report.index = index.map(|index| index.descriptor),
             Err(failure) => report.failure = Some(failure),
         }
+        if report.failure.is_none() {
+            report.failure = tokio::select! {
+                biased;
+                failure = stop.wait() => Some(failure),
+                result = export_caches(context, request, &targets, layers, &platforms) => {
+                    result.err().map(BuildFailure::Cache)
+                }
+            };
+        }
     }
     report.platforms = tracker.lock().expect("no holder panics").results().to_vec();
     Ok(report)
@@ -161,6 +180,24 @@ async fn publish(
     };
     output::write_all(context, targets, platforms, &images, index.as_ref(), pushes, publications).await?;
     Ok(index)
+}
+
+/// Writes the build caches, all of them whatever becomes of the others.
+async fn export_caches(
+    context: &Context,
+    request: &BuildRequest,
+    targets: &[Target],
+    layers: Option<LayerSettings>,
+    platforms: &[Built],
+) -> Result<(), Error> {
+    let Some(layers) = layers else { return Ok(()) };
+    let pushed_to = output::references_in_registries(targets);
+    let mut result = Ok(());
+    for to in &request.cache.to {
+        let exported = cache::export::export(context, to, layers, platforms, &pushed_to).await;
+        result = result.and(exported);
+    }
+    result
 }
 
 /// What stops a build from outside.
@@ -193,6 +230,7 @@ fn job(
     targets: &[Target],
     tracker: &Arc<Mutex<Tracker>>,
     pushes: &output::registry::LayerPushes,
+    remote: Arc<RemoteResults>,
 ) -> Job {
     let (observer, events) = (tracker.clone(), context.events.clone());
     let (pushes, growing) = (pushes.clone(), pushes.clone());
@@ -205,10 +243,15 @@ fn job(
         bases: prepared.bases.by_manifest.clone(),
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
         cgroups: prepared.cgroups.clone(),
-        layers: targets.iter().any(Target::needs_layers).then(|| LayerSettings {
-            compression: request.compression,
-            mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),
+        layers: (targets.iter().any(Target::needs_layers) || !request.cache.to.is_empty()).then(|| {
+            LayerSettings {
+                compression: request.compression,
+                mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),
+            }
         }),
+        remote,
+        exported: request.cache.scope(),
+        inline: request.cache.inline != Inline::No,
         source_date_epoch: epoch,
         annotations: request
             .platforms

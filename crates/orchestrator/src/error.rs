@@ -140,6 +140,14 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// The build cache could not be written; the outputs were.
+    #[error("cannot write the build cache {name}")]
+    CacheExport {
+        /// Where.
+        name: String,
+        /// Why.
+        source: Box<crate::cache::StorageError>,
+    },
     /// A file or directory could not be written.
     #[error("cannot write `{path}`")]
     Write {

@@ -12,6 +12,7 @@
 //! | [`index`] | verifies every child and puts the image index together |
 //! | [`source`] | where the context and the Dockerfile come from |
 //! | `output` | registry, local store, archives, directories |
+//! | [`cache`] | build caches that leave the machine |
 //! | [`origin`] | where existing images are read from |
 //! | [`cache_mounts`] | the cache mounts of RUN steps, from outside |
 //! | [`images`], [`mod@inspect`], [`run`] | the local store, looking at images, running them |
@@ -20,6 +21,7 @@ use archway_engine::Engine;
 use archway_report::Events;
 
 pub mod build;
+pub mod cache;
 pub mod cache_mounts;
 pub mod check;
 pub mod error;

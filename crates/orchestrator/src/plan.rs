@@ -13,13 +13,15 @@ use archway_dockerfile::{
     diagnostic::Diagnostic,
     ignore::IgnorePatterns,
 };
+use archway_engine::RemoteResults;
 use archway_graph::{ContextName, CopySource, Graph, Inputs, Lowering, Op, lower};
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 use archway_sandbox::Cgroups;
+use tokio::task::JoinHandle;
 
 use crate::{
-    Context, Error, frontend,
+    Context, Error, cache, frontend,
     request::BuildRequest,
     resolve::Bases,
     source::{self, Opened},
@@ -40,6 +42,8 @@ pub struct Prepared {
     pub(crate) bases: Bases,
     /// What limits each RUN step.
     pub(crate) cgroups: Option<Arc<Cgroups>>,
+    /// What build caches know; they are read while all else is prepared.
+    pub(crate) remote: JoinHandle<Arc<RemoteResults>>,
     /// Files that were made for the build, and go with it.
     _source: Opened,
 }
@@ -50,6 +54,8 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
     // A limit that cannot be kept ends the build here, not at its first step.
     let limited = request.resources.is_limited();
     let cgroups = limited.then(|| Cgroups::prepare(&request.resources)).transpose()?.map(Arc::new);
+    let (from, wanted) = (request.cache.from.clone(), request.platforms.clone());
+    let remote = tokio::spawn(cache::import::import(context.clone(), from, wanted));
     let opened = source::open(context, request).await?;
     let text = opened.dockerfile.clone();
     let (build_args, undated) = opened.dated(&request.build_args);
@@ -103,6 +109,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         contexts,
         bases,
         cgroups,
+        remote,
         _source: opened,
     })
 }

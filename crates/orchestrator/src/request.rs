@@ -14,6 +14,7 @@ use archway_remote::Credentials;
 use archway_report::Strategy;
 use archway_sandbox::Resources;
 
+use crate::cache::CacheSpec;
 use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
 
 /// One `archway build` or `archway plan`.
@@ -63,6 +64,8 @@ pub struct BuildRequest {
     pub timeout: Option<Duration>,
     /// What happens to the other platforms when one fails.
     pub on_failure: OnFailure,
+    /// `--cache-from` and `--cache-to`.
+    pub cache: CacheSpec,
     /// Compression of new layers.
     pub compression: Compression,
     /// `rewrite-timestamp` of the outputs: whether files of new layers get the time of
@@ -169,6 +172,7 @@ pub(crate) mod fixtures {
             resources: Resources::default(),
             timeout: None,
             on_failure: OnFailure::default(),
+            cache: CacheSpec::default(),
             compression: Compression::default(),
             rewrite_timestamps: None,
         }

@@ -91,8 +91,9 @@ pub(crate) fn tls_client(
     })
 }
 
-/// rustls needs to be told which cryptography to use, once in a process.
-pub(crate) fn install_crypto() {
+/// Tells rustls which cryptography to use, once in a process. For other clients than this one that are made
+/// of `reqwest`.
+pub fn install_cryptography() {
     if CryptoProvider::get_default().is_none() {
         // Another thread may be faster, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -36,5 +36,6 @@ pub use client::{Client, ClientOptions};
 pub use credentials::Keychain;
 pub use error::{Error, RegistryMessage};
 pub use growing::{Growing, GrowingBlob};
+pub use host::install_cryptography;
 pub use pull::Fetched;
 pub use push::Pushed;

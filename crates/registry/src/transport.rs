@@ -43,7 +43,7 @@ type Lookup = Arc<OnceCell<Option<Sourced>>>;
 
 impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Self {
-        crate::host::install_crypto();
+        crate::host::install_cryptography();
         Self {
             options,
             endpoints: Endpoints::default(),

@@ -76,6 +76,16 @@ pub enum TransferKind {
     Push,
 }
 
+/// Which way results go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheDirection {
+    /// From a build cache to this machine.
+    Import,
+    /// To a build cache.
+    Export,
+}
+
 /// Something that happened. Serialised, one per line, by `--progress=rawjson`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -147,6 +157,24 @@ pub enum Event {
     Warning {
         /// Text.
         message: String,
+    },
+    /// A build cache is being read or written.
+    CacheStarted {
+        /// Which of the two.
+        direction: CacheDirection,
+        /// Where it is.
+        name: String,
+    },
+    /// A build cache was read or written, or could not be; why is a warning, or the error of the build.
+    CacheFinished {
+        /// Which of the two.
+        direction: CacheDirection,
+        /// Where it is.
+        name: String,
+        /// What it came to, in a few words.
+        summary: String,
+        /// How long it took.
+        duration: Duration,
     },
     /// A tag or output now exists.
     Published {

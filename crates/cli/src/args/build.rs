@@ -6,6 +6,7 @@ use archway_graph::{Network, NoCache};
 use archway_layer::Compression;
 use archway_oci::{Platform, platform};
 use archway_orchestrator::{
+    cache::CacheSpec,
     check::CheckRequest,
     request::{BuildRequest, Destination, OnFailure, OutputSpec},
     source::{ContextSpec, DockerfileSpec},
@@ -15,7 +16,7 @@ use archway_sandbox::Resources;
 use clap::{Args, ValueEnum};
 
 use super::{
-    annotation, build_arg, build_context,
+    annotation, build_arg, build_cache, build_context,
     call::CallArgs,
     check::{Checking, Input},
     compression, output,
@@ -130,6 +131,15 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "KIND")]
     compression: Option<compression::Kind>,
 
+    /// Take results from a build cache: a name in a registry, or type=registry|local|s3; repeat for several
+    #[arg(long, value_name = "TYPE,KEY=VALUE,…")]
+    cache_from: Vec<String>,
+
+    /// Write results to a build cache: a name in a registry, or type=registry|local|inline|s3; mode=max also those of
+    /// stages that the image has no layer of
+    #[arg(long, value_name = "TYPE,KEY=VALUE,…")]
+    cache_to: Vec<String>,
+
     /// How progress is shown
     #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
     pub(crate) progress: ProgressMode,
@@ -209,6 +219,8 @@ impl BuildArgs {
         request.annotations.extend(given.annotations);
         request.rewrite_timestamps = given.rewrite_timestamps;
         request.no_cache = self.no_cache();
+        let inline = request.build_args.get(build_cache::INLINE_ARGUMENT);
+        request.cache = build_cache::parse(&self.cache_to, &self.cache_from, inline)?;
         request.timeout = self.timeout;
         request.jobs = self.jobs.map(usize::from);
         request.resources = self.resources.resources()?;
@@ -335,6 +347,7 @@ impl SourceArgs {
             resources: Resources::default(),
             timeout: None,
             on_failure: OnFailure::default(),
+            cache: CacheSpec::default(),
             compression: Compression::default(),
             rewrite_timestamps: None,
         })

@@ -137,7 +137,7 @@ pub(super) fn multi_platform(
 }
 
 /// As Go's `strconv.ParseBool`, which BuildKit reads such arguments with.
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

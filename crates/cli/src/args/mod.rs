@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 mod annotation;
 mod build;
 mod build_arg;
+mod build_cache;
 mod build_context;
 mod cache;
 mod cache_filter;

@@ -94,7 +94,10 @@ fn arrow(target: &str) -> String {
 
 fn exit(failure: &BuildFailure) -> Exit {
     match failure {
-        BuildFailure::Platform { .. } | BuildFailure::TimedOut | BuildFailure::Output(_) => Exit::Failure,
+        BuildFailure::Platform { .. }
+        | BuildFailure::TimedOut
+        | BuildFailure::Output(_)
+        | BuildFailure::Cache(_) => Exit::Failure,
         BuildFailure::Verification { .. } => Exit::Verification,
         BuildFailure::Interrupted => Exit::Interrupted,
     }
@@ -186,7 +189,7 @@ impl FailedStep {
                 let message = format!("the time limit was reached; {left}");
                 error::plain(&message, &[], Some("raise --timeout"))
             }
-            BuildFailure::Output(error) => error::render_operation(error),
+            BuildFailure::Output(error) | BuildFailure::Cache(error) => error::render_operation(error),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use archway_report::{Event, Step, StepId, StepOutcome, TransferKind};
+use archway_report::{CacheDirection, Event, Step, StepId, StepOutcome, TransferKind};
 
 use super::label::step_label;
 use crate::table;
@@ -52,6 +52,13 @@ impl Printer {
                 let size = table::bytes(total.unwrap_or(*current));
                 vec![format!("[{}] {name} {size}", transfer_word(*kind))]
             }
+            Event::CacheStarted { direction, name } => {
+                vec![format!("[cache] {} {name}", cache_word(*direction))]
+            }
+            Event::CacheFinished { direction, name, summary, duration } => {
+                let (word, time) = (cache_word(*direction), seconds(*duration));
+                vec![format!("[cache] {word} {name}: {summary} {time}")]
+            }
             Event::Warning { message } => vec![format!("[warning] {message}")],
             Event::Published { target, digest } => match digest {
                 Some(digest) => vec![format!("[published] {target}@{digest}")],
@@ -86,6 +93,14 @@ pub(crate) fn transfer_word(kind: TransferKind) -> &'static str {
         TransferKind::Pull => "pulled",
         TransferKind::Download => "downloaded",
         TransferKind::Push => "pushed",
+    }
+}
+
+/// What is done with a build cache.
+pub(crate) fn cache_word(direction: CacheDirection) -> &'static str {
+    match direction {
+        CacheDirection::Import => "import from",
+        CacheDirection::Export => "export to",
     }
 }
 

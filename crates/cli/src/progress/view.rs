@@ -10,7 +10,7 @@ use archway_report::{Event, PlatformPlan, Step, StepId, StepOutcome};
 
 use super::{
     label,
-    plain::{seconds, transfer_word},
+    plain::{cache_word, seconds, transfer_word},
 };
 use crate::table;
 
@@ -92,6 +92,12 @@ impl View {
                     self.transfers.insert(name.clone(), (*current, *total, transfer_word(*kind)));
                 }
                 Vec::new()
+            }
+            Event::CacheStarted { .. } => Vec::new(),
+            Event::CacheFinished { direction, name, summary, duration } => {
+                let (word, time) = (cache_word(*direction), seconds(*duration));
+                let line = format!("{GREEN}✓{GREEN:#} cache {DIM}{time}{DIM:#} {word} {name}: {summary}");
+                vec![fit(&line, width)]
             }
             Event::Warning { message } => vec![format!("{YELLOW}warning{YELLOW:#}: {message}")],
             Event::PlatformState { .. } | Event::Published { .. } => Vec::new(),

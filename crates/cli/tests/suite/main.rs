@@ -9,6 +9,7 @@
 //! | the others | one theme each |
 
 mod annotations;
+mod build_cache;
 mod build_push;
 mod cache;
 mod check;

@@ -47,6 +47,19 @@ impl Scene {
         Self { cli, repository: format!("test-{}-{number}", process::id()) }
     }
 
+    /// Another machine with the same repository: an empty store, and no files.
+    pub(crate) fn elsewhere(&self) -> Self {
+        let cli = Cli::new(BINARY).expect("a directory for the test");
+        Self { cli, repository: self.repository.clone() }
+    }
+
+    /// Where the shared registry keeps a blob.
+    pub(crate) fn stored_blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = registry().storage().join("docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data")
+    }
+
     /// `localhost:PORT/busybox`.
     pub(crate) fn busybox(&self) -> String {
         registry().reference("busybox")

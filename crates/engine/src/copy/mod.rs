@@ -113,7 +113,12 @@ impl Step<'_> {
         let selection = key::selection(self.input(node).rootfs.identity, op, paths);
         let known = || -> Result<Option<Key>, StepError> {
             let fact = store.cache().get(&selection.into())?;
-            Ok(fact.and_then(|fact| fact.metadata.parse().ok()))
+            let here = fact.and_then(|fact| fact.metadata.parse().ok());
+            let found = here.or_else(|| self.build.remote.fact(selection));
+            if let Some(content) = found {
+                self.build.ledger.fact(self.node.id, selection, content);
+            }
+            Ok(found)
         };
         if let Some(known) = known()? {
             return Ok(known);
@@ -128,6 +133,7 @@ impl Step<'_> {
         let created = Timestamp::now();
         let fact = CacheRecord { snapshot: None, created, metadata: content.to_string() };
         store.cache().put(&selection.into(), &fact)?;
+        self.build.ledger.fact(self.node.id, selection, content);
         Ok(content)
     }
 
@@ -209,7 +215,7 @@ impl Step<'_> {
         };
         // Other platforms may be about to make the same delta: one of them does.
         let _lock = image::lock(store, delta_key.to_string()).await?;
-        let delta = match Delta::find(store, delta_key)? {
+        let delta = match self.cached(delta_key)? {
             Some(shared) => Delta { cached: false, ..shared },
             None => {
                 let kept = self.build.engine.ownership;

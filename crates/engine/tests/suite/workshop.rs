@@ -10,7 +10,9 @@ use std::{
 };
 
 use archway_dockerfile::ignore::IgnorePatterns;
-use archway_engine::{BaseImage, Built, Engine, Failure, Job, LayerSettings, Lent, PlatformRun, view::View};
+use archway_engine::{
+    BaseImage, Built, Engine, Failure, Job, LayerSettings, Lent, PlatformRun, Scope, view::View,
+};
 use archway_graph::{
     ContextName, Inputs, Lowering, NamedContexts, Network, NoCache, ResolvedBase, RunSettings, inputs::Bases,
     lower,
@@ -166,6 +168,9 @@ impl Workshop {
             jobs: 4,
             cgroups: None,
             layers: Some(LayerSettings { compression: Compression::gzip(), mtime: None }),
+            remote: Arc::default(),
+            exported: Scope::Image,
+            inline: false,
             source_date_epoch: None,
             annotations: Vec::new(),
             events: self.sender.clone(),

@@ -8,6 +8,7 @@ use archway_oci::Reference;
 use crate::{
     Context, Error,
     build::{Publications, Published},
+    cache::Inline,
     index::BuiltIndex,
     request::{BuildRequest, Destination, OutputSpec},
 };
@@ -54,6 +55,20 @@ impl Target {
     }
 }
 
+/// A name in each repository that has the image.
+pub(crate) fn references_in_registries(targets: &[Target]) -> Vec<Reference> {
+    let mut repositories: Vec<Reference> = Vec::new();
+    for target in targets {
+        let Target::Registry { references, .. } = target else { continue };
+        for reference in references {
+            if !repositories.iter().any(|known| known.repository_name() == reference.repository_name()) {
+                repositories.push(reference.clone());
+            }
+        }
+    }
+    repositories
+}
+
 /// The outputs of a request, and whether they fit it.
 pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
     let with_tags = |names: &[Reference]| {
@@ -90,6 +105,12 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
     }
     for target in &targets {
         check(target, many)?;
+    }
+    if request.cache.inline == Inline::Yes && !targets.iter().any(Target::needs_layers) {
+        return Err(Error::Output {
+            message: "there is no image that could hold the build cache".to_owned(),
+            hint: Some("name an image with -t, or use another cache than type=inline".to_owned()),
+        });
     }
     Ok(targets)
 }

@@ -71,15 +71,11 @@ impl Drop for Pushes {
 impl LayerPushes {
     /// Nothing is pushed yet. Must be called within the runtime.
     pub(crate) fn start(context: &Context, targets: &[Target]) -> Self {
-        let mut repositories: Vec<Reference> = Vec::new();
-        for target in targets {
-            let Target::Registry { references, .. } = target else { continue };
-            for reference in references {
-                if !repositories.iter().any(|known| known.repository_name() == reference.repository_name()) {
-                    repositories.push(reference.clone());
-                }
-            }
-        }
+        Self::to(context, super::references_in_registries(targets))
+    }
+
+    /// Pushes to these repositories, each named once. Nothing is pushed yet.
+    pub(crate) fn to(context: &Context, repositories: Vec<Reference>) -> Self {
         Self(Arc::new(Pushes {
             client: context.engine.registry.clone(),
             store: context.store().clone(),
@@ -216,8 +212,14 @@ impl LayerPushes {
         self.push_manifest(repository, &index.descriptor, index.bytes.clone()).await
     }
 
-    /// A layer of this build is in the store; one of a base image may be mounted, or has to be fetched.
-    async fn push_layer(&self, context: &Context, repository: &Reference, layer: Layer) -> Result<(), Error> {
+    /// A layer of this build is in the store; one of a base image or of a build cache may be mounted, or
+    /// has to be fetched.
+    pub(crate) async fn push_layer(
+        &self,
+        context: &Context,
+        repository: &Reference,
+        layer: Layer,
+    ) -> Result<(), Error> {
         let mut mount_from = Vec::new();
         if let Some(origin) = &layer.origin {
             if origin.registry == repository.registry {
