@@ -9,6 +9,7 @@
 //! | [`tools`] | which external tools a test needs, and the skip-or-fail rule |
 //! | [`buildkit`] | a `buildkitd` of its own, the reference for what a Dockerfile means |
 //! | [`registry`] | a `docker-registry` on a free loopback port |
+//! | [`object_store`] | an S3-compatible object store |
 //! | [`bases`] | multi-platform base images, made once and cached |
 //! | [`image`] | hand-made images: layers entry by entry, written as an OCI layout |
 //! | [`web`], [`git`] | a web server that answers as a test says; git repositories behind one |
@@ -24,6 +25,7 @@ pub mod cache;
 pub mod cli;
 pub mod git;
 pub mod image;
+pub mod object_store;
 pub mod process;
 pub mod registry;
 pub mod skopeo;
@@ -37,6 +39,7 @@ pub use bases::BaseImages;
 pub use buildkit::Buildkit;
 pub use cli::Cli;
 pub use git::GitServer;
+pub use object_store::ObjectStore;
 pub use registry::RealRegistry;
 pub use skopeo::Skopeo;
 pub use umoci::Umoci;

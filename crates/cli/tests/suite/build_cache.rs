@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, thread};
 
-use archway_testkit::{cli::Run, process};
+use archway_testkit::{ObjectStore, cli::Run, object_store, process, tools};
 use serde_json::Value;
 
 use crate::{
@@ -339,6 +339,46 @@ fn a_directory_is_a_cache() {
     let valid =
         Command::new("skopeo").args(["inspect", "--raw", &format!("oci:{path}:latest")]).output().unwrap();
     assert!(valid.status.success());
+}
+
+#[test]
+fn a_bucket_is_a_cache() {
+    if !tools::require(object_store::PROGRAM) {
+        return;
+    }
+    let Some(scene) = Scene::new() else { return };
+    let objects = ObjectStore::start().unwrap();
+    let cache = format!(
+        "type=s3,bucket={},region=eu-1,prefix=ci/,endpoint_url={},use_path_style=true,access_key_id=a,secret_access_key=b",
+        object_store::BUCKET,
+        objects.endpoint()
+    );
+    let text = format!("FROM BASE\nCOPY data /\nRUN {CHANCE} > /id\n");
+    let machine = |content: &str| {
+        let machine = scene.elsewhere();
+        machine.dockerfile(&text);
+        machine.file("data", content);
+        machine
+    };
+    let contents = ["one", "two", "three"];
+    let machines = contents.map(machine);
+    let digests: Vec<String> = thread::scope(|scope| {
+        let cache = &*cache;
+        let running = contents.iter().zip(&machines).map(|(content, machine)| {
+            scope.spawn(move || pushed(machine, content, &["--cache-to", cache]).0)
+        });
+        running.collect::<Vec<_>>().into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for (content, digest) in contents.iter().zip(digests) {
+        let other = machine(content);
+        let (same, run) = pushed(&other, &format!("{content}-again"), &["--cache-from", &cache]);
+        assert_eq!(same, digest, "{}", run.stderr);
+        assert_eq!(steps(&other).0, 0);
+    }
+    let other = machine("one");
+    let from = cache.replace("prefix=ci/", "prefix=none/");
+    let (_, run) = pushed(&other, "none", &["--progress=plain", "--cache-from", &from]);
+    assert!(run.stderr.contains("nothing there yet"), "{}", run.stderr);
 }
 
 #[test]

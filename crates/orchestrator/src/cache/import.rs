@@ -3,7 +3,7 @@
 //! A cache that is missing, unreachable or damaged makes a build slower and not wrong, so it is told of,
 //! and the build goes on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use archway_cache::{CacheError, Entry, Listing, document, index::MAX_ENTRIES};
 use archway_engine::{LayerSource, RemoteResults, SourceError};
@@ -24,6 +24,9 @@ use crate::Context;
 
 /// Entries that are read at the same time.
 const PARALLEL: usize = 8;
+
+/// A cache that takes longer to read costs more than it can save.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the layers of one cache are.
 struct Source {
@@ -69,12 +72,12 @@ async fn told(context: &Context, location: &Location, platforms: &[Platform]) ->
     let (name, started) = (location.to_string(), Instant::now());
     let direction = CacheDirection::Import;
     context.events.send(Event::CacheStarted { direction, name: name.clone() });
-    let result = async {
+    let result = tokio::time::timeout(LIMIT, async {
         let storage = Storage::at(context, location, &[])?;
         let entry = entry(&storage, platforms).await?;
         Ok::<_, StorageError>((storage, entry))
-    };
-    let result = result.await;
+    });
+    let result = result.await.unwrap_or(Err(StorageError::Slow { seconds: LIMIT.as_secs() }));
     let summary = match &result {
         Ok((_, entry)) => format!("{} results", entry.records.len()),
         Err(StorageError::Missing) => "nothing there yet".to_owned(),

@@ -25,6 +25,12 @@ pub enum StorageError {
     /// There is nothing.
     #[error("there is no cache yet")]
     Missing,
+    /// It took too long to read.
+    #[error("it did not answer within {seconds} seconds")]
+    Slow {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A document is not what it should be.
     #[error(transparent)]
     Cache(#[from] CacheError),
