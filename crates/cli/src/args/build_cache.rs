@@ -11,7 +11,7 @@ use archway_orchestrator::cache::{
     spec::{DEFAULT_MAX_AGE, DEFAULT_TAG},
 };
 
-use super::{build_arg, output::fields, value};
+use super::{build_arg, compression::Wanted, output::fields, value};
 use crate::error::CliError;
 
 const TO: &str = "--cache-to";
@@ -246,28 +246,14 @@ impl Keys {
     }
 
     fn compression(&mut self) -> Result<Option<Compression>, CliError> {
-        let level = self.take("compression-level");
-        let number = |most: u32| match level.as_deref().map(str::parse::<u32>) {
-            None => Ok(None),
-            Some(Ok(number)) if (1..=most).contains(&number) => Ok(Some(number)),
-            Some(_) => Err(CliError::usage(TO, format!("compression-level is a number from 1 to {most}"))),
-        };
-        match self.take("compression").as_deref() {
-            None if level.is_some() => Err(CliError::usage(TO, "compression-level= needs compression=")),
-            None => Ok(None),
-            Some("gzip") => Ok(Some(match number(9)? {
-                Some(level) => Compression::Gzip { level: level as u8 },
-                None => Compression::gzip(),
-            })),
-            Some("zstd") => Ok(Some(match number(22)? {
-                Some(level) => Compression::Zstd { level: level as u8 },
-                None => Compression::zstd(),
-            })),
-            Some("uncompressed") if level.is_some() => {
-                Err(CliError::usage(TO, "compression=uncompressed has no compression-level"))
+        let (kind, level) = (self.take("compression"), self.take("compression-level"));
+        match (&kind, &level) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(CliError::usage(self.1, "compression-level= needs compression=")),
+            _ => {
+                let wanted = Wanted::of_keys(self.1, kind.as_deref(), level.as_deref(), None)?;
+                wanted.compression(self.1).map(Some)
             }
-            Some("uncompressed") => Ok(Some(Compression::None)),
-            Some(other) => Err(value::unknown(TO, "compression", other, &["gzip", "zstd", "uncompressed"])),
         }
     }
 
@@ -350,6 +336,7 @@ mod tests {
         for (text, want) in cases {
             assert_eq!(parsed(&[text], &[]).unwrap().to, [want], "{text}");
         }
+        assert!(parsed(&["type=local,dest=out,compression=gzip,compression-level=10"], &[]).is_err());
         assert_eq!(parsed(&["type=inline"], &[]).unwrap().inline, Inline::Yes);
         let from = parsed(&[], &["a:1,b:2", "type=registry,ref=c", "type=local,src=in,tag=x"]).unwrap().from;
         assert_eq!(from, [registry("a:1"), registry("b:2"), registry("c"), local("in", "x")]);
@@ -388,11 +375,6 @@ mod tests {
             ("type=registry,ref=a,mode=mx", "unknown mode `mx`", Some("did you mean `max`?")),
             ("type=registry,ref=a,ref=b", "`ref` is given twice", None),
             ("type=local,dest=x,compression-level=3", "compression-level= needs compression=", None),
-            (
-                "type=local,dest=x,compression=gzip,compression-level=10",
-                "compression-level is a number from 1 to 9",
-                None,
-            ),
             ("type=local,dest=x,force-compression=true", "force-compression=true needs compression=", None),
             (
                 "type=registry,ref=a,oci-mediatypes=false",
