@@ -8,6 +8,7 @@
 //! wrong: it comes when the *thread* that forked the helper ends.)
 
 use std::{
+    ffi::CString,
     io::IoSliceMut,
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -85,6 +86,15 @@ struct Run {
     killed: bool,
     /// Whether its end is of interest.
     started: bool,
+    /// Control groups that it entered.
+    cgroups: Vec<CString>,
+}
+
+/// A process that was just made.
+struct Started {
+    process: OwnedFd,
+    report: OwnedFd,
+    cgroups: Vec<CString>,
 }
 
 impl Helper<'_> {
@@ -110,6 +120,10 @@ impl Helper<'_> {
         }
         for run in &self.runs {
             let _ = run.reap();
+            // Who made them may have been killed.
+            for group in &run.cgroups {
+                let _ = rustix::fs::rmdir(group.as_c_str());
+            }
         }
     }
 
@@ -151,16 +165,16 @@ impl Helper<'_> {
         };
         let Request { plan, replies, streams } = request;
         match self.start(&plan, &streams) {
-            Ok((process, report)) => {
-                self.runs.push(Run { process, replies, report: Some(report), killed: false, started: false });
+            Ok(Started { process, report, cgroups }) => {
+                let report = Some(report);
+                self.runs.push(Run { process, replies, report, killed: false, started: false, cgroups });
             }
             Err(fault) => tell(&replies, Reply::Failed(fault)),
         }
         true
     }
 
-    /// Starts a process; returns it and its report.
-    fn start(&mut self, plan: &OwnedFd, streams: &[OwnedFd; 3]) -> Result<(OwnedFd, OwnedFd), Fault> {
+    fn start(&mut self, plan: &OwnedFd, streams: &[OwnedFd; 3]) -> Result<Started, Fault> {
         let bytes = read_all(plan).at(Step::Request)?;
         let plan = Plan::take(&mut bytes.as_slice()).ok_or(Errno::BADMSG).at(Step::Request)?;
         let emulation = match &plan.emulator {
@@ -178,7 +192,7 @@ impl Helper<'_> {
                 let birth = Birth { plan: &plan, streams, filter: self.filter, emulation };
                 birth.live(writer.as_fd())
             }
-            Clone::Parent { pidfd, .. } => Ok((pidfd, report)),
+            Clone::Parent { pidfd, .. } => Ok(Started { process: pidfd, report, cgroups: plan.cgroups }),
         }
     }
 

@@ -1,10 +1,20 @@
 //! Limits of RUN steps.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use archway_testkit::tools;
 
 use crate::scene::Scene;
+
+/// Generous, for a loaded machine.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether steps can be limited here.
 fn are_possible(scene: &Scene) -> bool {
@@ -68,6 +78,31 @@ fn groups_go_with_their_steps() {
     let mine = format!("archway-{}-", build.id());
     build.wait().unwrap();
     assert!(!groups().iter().any(|name| name.starts_with(&mine)), "{:?}", groups());
+}
+
+#[test]
+fn a_killed_build_leaves_neither_processes_nor_groups() {
+    let Some(scene) = Scene::new() else { return };
+    if !are_possible(&scene) {
+        return;
+    }
+    scene.dockerfile("FROM BASE\nRUN echo asleep; sleep 1000000\n");
+    let mut build = scene.cli.command();
+    build.args(["build", "-o", "type=cacheonly", "--memory=1g", "--progress=plain", "."]);
+    let mut build = build.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mine = format!("archway-{}-", build.id());
+    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("| asleep")), "the step ran");
+    let is_there = || groups().iter().any(|name| name.starts_with(&mine));
+    assert!(is_there());
+    build.kill().unwrap();
+    build.wait().unwrap();
+    // The helper process, which outlives the build, removes them when the processes are gone.
+    let started = Instant::now();
+    while is_there() {
+        assert!(started.elapsed() < LIMIT, "{:?}", groups());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

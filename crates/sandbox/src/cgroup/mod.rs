@@ -3,7 +3,8 @@
 //! [`Cgroups::prepare`] finds, once, where this process may make control groups that have the controllers it takes: below its own
 //! one (version 1), or below the nearest ancestor that lets it (version 2, where a group with processes cannot give
 //! controllers to groups below it). [`Cgroups::create`] makes the groups of one process, which enters them itself before
-//! anything else, and removes them afterwards. What a killed program left is removed when the next one prepares.
+//! anything else, and removes them afterwards. If the program is killed the helper process removes them; what is left all
+//! the same is removed when the next program prepares.
 
 mod mounts;
 mod resources;
