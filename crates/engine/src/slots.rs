@@ -238,8 +238,49 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use archway_graph::{CopyOp, CopySource, RunOp};
+
     use super::*;
+    use crate::key::fixtures::run_op;
     use Class::{Emulated, Native};
+
+    /// A graph of these operations, for one platform.
+    fn graph(ops: Vec<Op>) -> Graph {
+        let node = |(id, op)| Node { id: NodeId(id), op, serves: vec![0], span: None, label: None };
+        let (nodes, outputs) = ((0..).zip(ops).map(node).collect(), Vec::new());
+        Graph { nodes, outputs, proxy_env: Vec::new(), source_date_epoch: None, warnings: Vec::new() }
+    }
+
+    fn run(base: u32, platform: &str) -> Op {
+        Op::Run(RunOp { base: NodeId(base), platform: platform.parse().unwrap(), ..run_op() })
+    }
+
+    #[test]
+    fn the_work_behind_a_step_decides_and_emulation_makes_it_more() {
+        let copied = CopySource::Node { node: NodeId(1), paths: Vec::new() };
+        let graph = graph(vec![
+            Op::Scratch,
+            // A compiler on the build machine, whose result an emulated step uses.
+            run(0, "linux/amd64"),
+            Op::Copy(CopyOp::plain(NodeId(0), vec![copied], "/")),
+            run(2, "linux/arm64"),
+            // Nobody waits for it.
+            run(0, "linux/amd64"),
+        ]);
+        let steps = Step::all(&graph, &Platform::new("linux", "amd64", None));
+        let ranks: Vec<u32> = steps.iter().map(|step| step.claim.rank.0).collect();
+        assert_eq!(ranks, [37, 37, 33, 32, 4]);
+        let classes: Vec<Class> = steps.iter().map(|step| step.class).collect();
+        assert_eq!(classes, [Native, Native, Native, Emulated, Native]);
+        assert!(steps[1].claim < steps[4].claim);
+        let slots = Slots::new(2, &graph, &Platform::new("linux", "amd64", None));
+        assert_eq!(slots.queue().native_left, HashSet::from([1, 2, 4].map(NodeId)));
+        // A node that is tried again does not count twice.
+        slots.ended(NodeId(4));
+        slots.ended(NodeId(4));
+        slots.ended(NodeId(3));
+        assert_eq!(slots.queue().native_left.len(), 2);
+    }
 
     fn claim(rank: u32, node: u32) -> Claim {
         Claim { rank: Reverse(rank), platforms: Reverse(1), node: NodeId(node) }

@@ -239,7 +239,7 @@ fn a_dry_run_says_what_a_run_does() {
     let store = Store::open(root).unwrap();
     for rule in [
         Rule { unused_for: Some(3 * HOUR), ..Rule::default() },
-        Rule { max_used_space: Some(50_000), ..Rule::EVERYTHING },
+        Rule { max_used_space: Some(60_000), ..Rule::EVERYTHING },
         Rule::EVERYTHING,
     ] {
         let rules = [rule];
@@ -271,6 +271,17 @@ fn a_filter_says_what_rules_are_about() {
     let usage = store.usage().unwrap();
     assert_eq!(descriptions(&usage.items), ["RUN step"]);
     assert_eq!(usage.items[0].platform.as_deref(), Some("linux/arm64"));
+}
+
+#[test]
+fn records_of_what_is_not_there_are_no_items_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    step(&Store::open(root).unwrap(), "lost", None);
+    fs::remove_dir_all(root.join("snapshots").join(key("lost").to_string())).unwrap();
+    assert!(Store::open(root).unwrap().usage().unwrap().items.is_empty());
+    assert!(prune(root, &[]).items.is_empty());
+    assert_eq!(Store::open(root).unwrap().usage().unwrap().index.count, 0);
 }
 
 #[test]

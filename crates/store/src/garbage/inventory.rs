@@ -33,6 +33,8 @@ pub(super) struct Inventory {
     pub(super) images: Tally,
     /// Snapshots that no record leads to: their makers died before they wrote one.
     pub(super) orphans: Vec<PathBuf>,
+    /// Snapshots that records lead to and that are not there, nor are layers made of them.
+    pub(super) dead_records: Vec<SnapshotKey>,
 }
 
 /// An item, and what of the store it is.
@@ -94,7 +96,8 @@ impl Inventory {
     fn snapshots(&mut self, store: &Store, mark: &Mark<'_>, measured: &Measured) -> Result<HashSet<Digest>> {
         let records = mark.snapshot_records()?;
         let mut owned = HashSet::new();
-        for key in store.snapshots().list()? {
+        let present: HashSet<SnapshotKey> = store.snapshots().list()?.into_iter().collect();
+        for key in present.iter().copied() {
             let name = snapshot::object(&key);
             if records.contains_key(&key) || mark.leased.contains(&name) {
                 continue;
@@ -117,6 +120,10 @@ impl Inventory {
                     footprint.add_file(&store.blobs().location(digest))?;
                     owned.insert(digest.clone());
                 }
+            }
+            if !present.contains(&key) && footprint.linked.is_empty() {
+                self.dead_records.push(key);
+                continue;
             }
             let in_use = mark.leased.contains(&name)
                 || record.blobs.iter().any(|digest| mark.leased.contains(&blob::object(digest)));

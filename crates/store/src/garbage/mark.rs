@@ -144,10 +144,13 @@ impl<'a> Mark<'a> {
         let Object::Snapshot { key, .. } = &entry.object else { return Ok(()) };
         self.execute("DELETE FROM cache WHERE snapshot = ?1", [key])?;
         // The records that lead from an image to its snapshots stay.
-        if !entry.item.shared {
-            for table in ["extracted", "layers", "about"] {
-                self.execute(&format!("DELETE FROM {table} WHERE snapshot = ?1"), [key])?;
-            }
+        if entry.item.shared { Ok(()) } else { self.forget_snapshot(key) }
+    }
+
+    /// Drops all that the index knows of a snapshot.
+    pub(super) fn forget_snapshot(&self, key: &SnapshotKey) -> Result<()> {
+        for table in ["cache", "extracted", "layers", "about"] {
+            self.execute(&format!("DELETE FROM {table} WHERE snapshot = ?1"), [key])?;
         }
         Ok(())
     }

@@ -192,6 +192,9 @@ pub(crate) fn prune(store: &Store, prune: &Prune<'_>) -> Result<Pruned> {
             for index in &removed {
                 mark.forget(&inventory.entries[*index])?;
             }
+            for key in &inventory.dead_records {
+                mark.forget_snapshot(key)?;
+            }
             mark.forget_facts(prune, now)?;
         }
         Ok((inventory, removed, pruned))
