@@ -5,7 +5,7 @@
 //! archives. Names come out relative and free of `..`; everything that takes memory is bounded.
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead, Read},
     mem,
 };
 
@@ -465,6 +465,24 @@ impl<R: Read> Read for TarReader<R> {
         self.data -= count as u64;
         self.offset += count as u64;
         Ok(count)
+    }
+}
+
+/// The same without a copy, where the stream has a buffer.
+impl<R: BufRead> BufRead for TarReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.data == 0 {
+            return Ok(&[]);
+        }
+        let available = self.stream.fill_buf()?;
+        let most = usize::try_from(self.data).unwrap_or(usize::MAX).min(available.len());
+        if most == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(&available[..most]) }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.stream.consume(count);
+        self.data -= count as u64;
+        self.offset += count as u64;
     }
 }
 

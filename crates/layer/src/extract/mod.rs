@@ -4,13 +4,14 @@
 //! The archive is hostile. Nothing outside the directory is ever touched, because every path is
 //! resolved by the kernel with `RESOLVE_IN_ROOT`, and the last component of a path is never followed.
 
+mod born;
 mod format;
 mod place;
 mod stream;
 mod tree;
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead, Read},
     path::{Path, PathBuf},
 };
 
@@ -194,7 +195,7 @@ pub fn unpack_archive<R: Read + Send>(
     Ok(Unpacked { format, entries: placed.entries, bytes: placed.bytes, skipped_special: placed.skipped })
 }
 
-fn place_all<R: Read>(
+fn place_all<R: BufRead>(
     tree: Tree,
     tar: &mut TarReader<R>,
     ownership: Ownership,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, BufRead},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::FileExt,
@@ -17,15 +17,13 @@ use rustix::{
 
 use super::{
     ExtractError, Ownership,
-    tree::{self, Place, Tree, failed, os_path},
+    born::Born,
+    tree::{self, Directory, Place, Tree, failed, os_path},
 };
 use crate::{
     archive::{Entry, EntryKind, ReadError, TarReader, Timestamp},
     overlay::{self, Markers},
 };
-
-/// Bytes copied at a time.
-const CHUNK: usize = 128 * 1024;
 
 /// What was made.
 #[derive(Default)]
@@ -41,10 +39,10 @@ pub(super) struct Placed {
 pub(super) struct Extraction {
     tree: Tree,
     ownership: Ownership,
+    born: Born,
     placed: Placed,
     /// Set at the end: making something in a directory changes its time.
     directory_times: Vec<DirectoryTime>,
-    chunk: Vec<u8>,
 }
 
 struct DirectoryTime {
@@ -81,17 +79,12 @@ fn meaning(path: &[u8]) -> Meaning<'_> {
 
 impl Extraction {
     pub(super) fn new(tree: Tree, ownership: Ownership) -> Self {
-        Self {
-            tree,
-            ownership,
-            placed: Placed::default(),
-            directory_times: Vec::new(),
-            chunk: vec![0; CHUNK],
-        }
+        let born = Born::new(tree.markers);
+        Self { tree, ownership, born, placed: Placed::default(), directory_times: Vec::new() }
     }
 
     /// Makes `entry`, whose data is what `data` reads next.
-    pub(super) fn place<R: Read>(
+    pub(super) fn place<R: BufRead>(
         &mut self,
         entry: &Entry,
         data: &mut TarReader<R>,
@@ -125,60 +118,67 @@ impl Extraction {
         }
     }
 
-    fn plain<R: Read>(&mut self, entry: &Entry, data: &mut TarReader<R>) -> Result<(), ExtractError> {
+    fn plain<R: BufRead>(&mut self, entry: &Entry, data: &mut TarReader<R>) -> Result<(), ExtractError> {
         if self.tree.markers == Markers::Literal && is_special(&entry.kind) {
             self.placed.skipped.push(os_path(&entry.path));
             return Ok(());
         }
-        let directory = self.tree.directory(tree::parent(&entry.path))?;
-        let parent = directory.as_fd();
+        let parent = self.tree.directory(tree::parent(&entry.path))?;
         let name = tree::name(&entry.path);
-        let is_directory = entry.kind == EntryKind::Directory;
-        let place = self.tree.clear(parent, name, &entry.path, is_directory)?;
         match &entry.kind {
-            EntryKind::File { size } => self.file(parent, name, entry, *size, data),
-            EntryKind::Directory => self.directory(parent, name, entry, place),
+            EntryKind::File { size } => self.file(&parent, name, entry, *size, data),
+            EntryKind::Directory => self.directory(&parent, name, entry),
             EntryKind::Symlink { target } => {
-                rustix::fs::symlinkat(target.as_slice(), parent, name)
+                let make = || rustix::fs::symlinkat(target.as_slice(), &parent, name);
+                self.tree
+                    .create(parent.as_fd(), name, &entry.path, make)?
                     .map_err(failed("create", &entry.path))?;
-                self.own_at(parent, name, entry)?;
-                set_times_at(parent, name, entry)
+                self.own_at(&parent, name, entry)?;
+                set_times_at(&parent, name, entry)
             }
-            EntryKind::Hardlink { target } => self.hardlink(parent, name, entry, target),
+            EntryKind::Hardlink { target } => self.hardlink(&parent, name, entry, target),
             EntryKind::CharDevice { major, minor } => {
                 let device = rustix::fs::makedev(*major, *minor);
-                self.node(parent, name, entry, FileType::CharacterDevice, device)
+                self.node(&parent, name, entry, FileType::CharacterDevice, device)
             }
             EntryKind::BlockDevice { major, minor } => {
                 let device = rustix::fs::makedev(*major, *minor);
-                self.node(parent, name, entry, FileType::BlockDevice, device)
+                self.node(&parent, name, entry, FileType::BlockDevice, device)
             }
-            EntryKind::Fifo => self.node(parent, name, entry, FileType::Fifo, 0),
+            EntryKind::Fifo => self.node(&parent, name, entry, FileType::Fifo, 0),
         }
     }
 
-    fn file<R: Read>(
+    fn file<R: BufRead>(
         &mut self,
-        parent: BorrowedFd<'_>,
+        parent: &Directory,
         name: &[u8],
         entry: &Entry,
         size: u64,
         data: &mut TarReader<R>,
     ) -> Result<(), ExtractError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
-            .map_err(failed("create", &entry.path))?;
-        let file = File::from(fd);
+        // A read-only mode forbids attributes, which then come before it.
+        let has_attributes = entry.xattrs.keys().any(|name| overlay::is_image_xattr(name));
+        let mode = if has_attributes { 0o600 } else { entry.mode & 0o777 };
+        let make = || rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode));
+        let file = self.tree.create(parent.as_fd(), name, &entry.path, make)?;
+        let file = File::from(file.map_err(failed("create", &entry.path))?);
         self.copy(&file, entry, size, data)?;
-        self.metadata(file.as_fd(), entry)?;
+        let is_done = !has_attributes
+            && self.owner(entry).is_none_or(|(uid, gid)| self.born.has_owner(uid, gid, parent.gid))
+            && self.born.has_mode(entry.mode, &file).map_err(failed("stat", &entry.path))?;
+        if !is_done {
+            self.metadata(file.as_fd(), entry)?;
+        }
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(failed("set the time of", &entry.path))?;
         self.placed.bytes += size;
         Ok(())
     }
 
     /// Writes the segments of a file; what is between them stays a hole.
-    fn copy<R: Read>(
-        &mut self,
+    fn copy<R: BufRead>(
+        &self,
         file: &File,
         entry: &Entry,
         size: u64,
@@ -190,9 +190,11 @@ impl Extraction {
             let segment = data.segments()[at];
             let mut done = 0;
             while done < segment.length {
-                let most = usize::try_from(segment.length - done).unwrap_or(usize::MAX).min(CHUNK);
-                let count = read_data(data, &mut self.chunk[..most])?;
-                file.write_all_at(&self.chunk[..count], segment.offset + done).map_err(write)?;
+                let available = available(data)?;
+                let most = usize::try_from(segment.length - done).unwrap_or(usize::MAX);
+                let count = available.len().min(most);
+                file.write_all_at(&available[..count], segment.offset + done).map_err(write)?;
+                data.consume(count);
                 done += count as u64;
             }
             // GNU tar ends a map with an empty segment, which makes no file longer.
@@ -203,22 +205,18 @@ impl Extraction {
         if end < size { file.set_len(size).map_err(write) } else { Ok(()) }
     }
 
-    fn directory(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        entry: &Entry,
-        place: Place,
-    ) -> Result<(), ExtractError> {
+    fn directory(&mut self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
+        let make = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700));
+        let place = match make() {
+            Err(Errno::EXIST) => self.tree.clear(parent.as_fd(), name, &entry.path, true)?,
+            made => made.map(|()| Place::Directory).map_err(failed("create", &entry.path))?,
+        };
         self.tree.is_explicit(&entry.path);
         let (path, through_link) = (entry.path.clone(), place == Place::Link);
         self.directory_times.push(DirectoryTime { path, mtime: entry.mtime, through_link });
         match place {
             Place::Directory => {}
-            Place::Free | Place::WasWhiteout => {
-                rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
-                    .map_err(failed("create", &entry.path))?;
-            }
+            Place::Free | Place::WasWhiteout => make().map_err(failed("create", &entry.path))?,
             Place::Link => {
                 self.tree.directory(&entry.path)?;
                 let fd = self.tree.existing(&entry.path, OFlags::RDONLY);
@@ -239,7 +237,7 @@ impl Extraction {
     /// resolved within the root, the target itself is not followed.
     fn hardlink(
         &mut self,
-        parent: BorrowedFd<'_>,
+        parent: &Directory,
         name: &[u8],
         entry: &Entry,
         target: &[u8],
@@ -253,7 +251,8 @@ impl Extraction {
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(missing()),
             Err(errno) => return Err(failed("open", target)(errno)),
         };
-        match rustix::fs::linkat(&directory, tree::name(target), parent, name, AtFlags::empty()) {
+        let make = || rustix::fs::linkat(&directory, tree::name(target), parent, name, AtFlags::empty());
+        match self.tree.create(parent.as_fd(), name, &entry.path, make)? {
             Err(Errno::NOENT) => Err(missing()),
             done => done.map_err(failed("create", &entry.path)),
         }
@@ -262,14 +261,15 @@ impl Extraction {
     /// A device or a named pipe.
     fn node(
         &mut self,
-        parent: BorrowedFd<'_>,
+        parent: &Directory,
         name: &[u8],
         entry: &Entry,
         kind: FileType,
         device: rustix::fs::Dev,
     ) -> Result<(), ExtractError> {
         let mode = Mode::from_raw_mode(entry.mode);
-        match rustix::fs::mknodat(parent, name, kind, mode, device) {
+        let make = || rustix::fs::mknodat(parent, name, kind, mode, device);
+        match self.tree.create(parent.as_fd(), name, &entry.path, make)? {
             Err(Errno::PERM) if kind != FileType::Fifo => {
                 self.placed.skipped.push(os_path(&entry.path));
                 return Ok(());
@@ -299,8 +299,11 @@ impl Extraction {
             .map_err(failed("set the mode of", &entry.path))
     }
 
-    fn own_at(&self, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
+    fn own_at(&self, parent: &Directory, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
         let Some((uid, gid)) = self.owner(entry) else { return Ok(()) };
+        if self.born.has_owner(uid, gid, parent.gid) {
+            return Ok(());
+        }
         rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(owner_failed(entry, uid, gid))
     }
@@ -353,20 +356,17 @@ fn is_special(kind: &EntryKind) -> bool {
     matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo)
 }
 
-fn read_data<R: Read>(data: &mut TarReader<R>, buffer: &mut [u8]) -> Result<usize, ReadError> {
-    loop {
-        match data.read(buffer) {
-            Ok(0) => return Err(ReadError::Truncated { offset: data.offset() }),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(ReadError::Truncated { offset: data.offset() });
-            }
-            done => return done.map_err(|source| ReadError::Stream { source }),
-        }
+/// Data of the current file, at least one byte.
+fn available<R: BufRead>(data: &mut TarReader<R>) -> Result<&[u8], ReadError> {
+    let offset = data.offset();
+    match data.fill_buf() {
+        Ok([]) => Err(ReadError::Truncated { offset }),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::Truncated { offset }),
+        done => done.map_err(|source| ReadError::Stream { source }),
     }
 }
 
-fn set_times_at(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
+fn set_times_at(parent: &Directory, name: &[u8], entry: &Entry) -> Result<(), ExtractError> {
     rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(failed("set the time of", &entry.path))
 }

@@ -1,8 +1,18 @@
-//! Decompressing and hashing on one thread while another writes files.
+//! Decompressing, hashing and writing files, each on a thread of its own.
+//!
+//! ```text
+//! reader ──► decompressor ──┬─► hasher: sha256 (diffID)
+//!                           └─► caller: reads entries, writes files
+//! ```
+//! Decompression takes longest, so it does nothing else. Memory is bounded by the queues.
 
 use std::{
-    io::{self, Read, Write},
-    sync::mpsc::{Receiver, sync_channel},
+    collections::VecDeque,
+    io::{self, BufRead, Read, Write},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread,
 };
 
@@ -10,63 +20,192 @@ use archway_oci::{Digest, Sha256Writer};
 
 /// Size of what is handed over at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
-/// How many chunks the decompressor may be ahead.
+/// How many chunks the decompressor may be ahead of each of its readers.
 const AHEAD: usize = 4;
 
-/// What the other thread has read so far.
+/// A piece of the stream.
+struct Chunk {
+    bytes: Box<[u8]>,
+    filled: usize,
+}
+
+/// The stream, as the caller reads it.
 pub(super) struct Chunks {
-    chunks: Receiver<io::Result<Vec<u8>>>,
-    current: Vec<u8>,
+    chunks: Receiver<io::Result<Arc<Chunk>>>,
+    current: Option<Arc<Chunk>>,
     at: usize,
 }
 
 /// Reads `reader` on another thread while `consume` runs on this one, and returns the digest and length
 /// of all that was read: the whole stream, if `consume` read it to its end.
-pub(super) fn pumped<R: Read + Send, T>(
-    mut reader: R,
-    consume: impl FnOnce(Chunks) -> T,
-) -> (T, (Digest, u64)) {
-    let (sender, chunks) = sync_channel(AHEAD);
+pub(super) fn pumped<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) -> T) -> (T, (Digest, u64)) {
+    let (to_caller, chunks) = sync_channel(AHEAD);
+    let (to_hasher, hashed) = sync_channel::<Arc<Chunk>>(AHEAD);
     thread::scope(|scope| {
-        let pump = scope.spawn(move || {
+        scope.spawn(move || pump(reader, &to_caller, &to_hasher));
+        let hasher = scope.spawn(move || {
             let mut hasher = Sha256Writer::new(io::sink());
-            loop {
-                let chunk = next(&mut reader);
+            for chunk in hashed {
                 // Writing to `io::sink` cannot fail.
-                let _ = chunk.as_ref().map(|chunk| hasher.write_all(chunk));
-                let last = chunk.as_ref().map_or(true, Vec::is_empty);
-                // A consumer that gave up has its own error.
-                if sender.send(chunk).is_err() || last {
-                    break;
-                }
+                let _ = hasher.write_all(chunk.content());
             }
             let (digest, length, _) = hasher.finish();
             (digest, length)
         });
-        let value = consume(Chunks { chunks, current: Vec::new(), at: 0 });
-        let hashed = pump.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let value = consume(Chunks { chunks, current: None, at: 0 });
+        let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (value, hashed)
     })
 }
 
-/// The next chunk, full unless the stream ends; empty at its end.
-fn next(reader: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    reader.take(CHUNK as u64).read_to_end(&mut chunk)?;
-    Ok(chunk)
+/// Hands the stream out in chunks, until it ends or the caller wants no more: one that gave up has an
+/// error of its own.
+fn pump(
+    mut reader: impl Read,
+    to_caller: &SyncSender<io::Result<Arc<Chunk>>>,
+    to_hasher: &SyncSender<Arc<Chunk>>,
+) {
+    let mut spare = Spare::default();
+    loop {
+        let mut chunk = spare.take();
+        match chunk.fill(&mut reader) {
+            Ok(()) if chunk.filled == 0 => return,
+            Ok(()) => {
+                let chunk = Arc::new(chunk);
+                spare.lend(&chunk);
+                if to_hasher.send(Arc::clone(&chunk)).is_err() || to_caller.send(Ok(chunk)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let _ = to_caller.send(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+/// Chunks that were handed out, oldest first. Their memory is used again once nobody reads them.
+#[derive(Default)]
+struct Spare(VecDeque<Arc<Chunk>>);
+
+impl Spare {
+    fn take(&mut self) -> Chunk {
+        let read = self.0.front().is_some_and(|oldest| Arc::strong_count(oldest) == 1);
+        let reused = if read { self.0.pop_front().and_then(Arc::into_inner) } else { None };
+        reused.unwrap_or_else(|| Chunk { bytes: vec![0; CHUNK].into(), filled: 0 })
+    }
+
+    fn lend(&mut self, chunk: &Arc<Chunk>) {
+        self.0.push_back(Arc::clone(chunk));
+    }
+}
+
+impl Chunk {
+    fn content(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// Reads until the chunk is full or the stream ends.
+    fn fill(&mut self, reader: &mut impl Read) -> io::Result<()> {
+        self.filled = 0;
+        while self.filled < self.bytes.len() {
+            match reader.read(&mut self.bytes[self.filled..]) {
+                Ok(0) => break,
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BufRead for Chunks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.as_ref().is_none_or(|current| self.at == current.filled) {
+            (self.current, self.at) = (None, 0);
+            // The sender is gone: the end was reached.
+            self.current = self.chunks.recv().ok().transpose()?;
+        }
+        Ok(self.current.as_ref().map_or(&[], |current| &current.content()[self.at..]))
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+    }
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.current.len() {
-            // The sender is gone: the end was seen before.
-            let Ok(chunk) = self.chunks.recv() else { return Ok(0) };
-            self.current = chunk?;
-            self.at = 0;
-        }
-        let count = buffer.len().min(self.current.len() - self.at);
-        buffer[..count].copy_from_slice(&self.current[self.at..self.at + count]);
-        self.at += count;
+        let available = self.fill_buf()?;
+        let count = buffer.len().min(available.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives bytes in small pieces, then fails if it is told to.
+    struct Pieces {
+        left: usize,
+        fails: bool,
+    }
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.left == 0 && self.fails {
+                return Err(io::Error::other("torn"));
+            }
+            let count = buffer.len().min(self.left).min(1000);
+            buffer[..count].fill(b'x');
+            self.left -= count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn all_of_a_long_stream_arrives_and_is_hashed() {
+        let length = CHUNK * 3 * AHEAD + 17;
+        let (read, (digest, hashed)) = pumped(Pieces { left: length, fails: false }, |mut chunks| {
+            let mut bytes = Vec::new();
+            chunks.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        assert_eq!((read.len(), hashed), (length, length as u64));
+        assert_eq!(digest, Digest::sha256(&read));
+    }
+
+    #[test]
+    fn an_error_comes_after_what_was_read_before_it() {
+        let (read, _) = pumped(Pieces { left: CHUNK, fails: true }, |mut chunks| {
+            let mut bytes = Vec::new();
+            let error = chunks.read_to_end(&mut bytes).unwrap_err();
+            (bytes.len(), error.to_string())
+        });
+        assert_eq!(read, (CHUNK, "torn".to_owned()));
+    }
+
+    #[test]
+    fn who_stops_reading_stops_the_threads() {
+        let (read, _) = pumped(Pieces { left: usize::MAX, fails: false }, |mut chunks| {
+            chunks.read(&mut [0; 10]).unwrap()
+        });
+        assert_eq!(read, 10);
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let mut spare = Spare::default();
+        let chunk = Arc::new(spare.take());
+        spare.lend(&chunk);
+        let first = chunk.bytes.as_ptr();
+        assert_ne!(spare.take().bytes.as_ptr(), first, "it is being read");
+        drop(chunk);
+        assert_eq!(spare.take().bytes.as_ptr(), first);
     }
 }

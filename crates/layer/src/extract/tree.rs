@@ -37,12 +37,25 @@ pub(super) enum Place {
     Link,
 }
 
+/// A directory that something goes into.
+pub(super) struct Directory {
+    fd: OwnedFd,
+    /// Its group, which it may pass on to what is made in it.
+    pub(super) gid: u32,
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 pub(super) struct Tree {
-    root: Rc<OwnedFd>,
+    root: OwnedFd,
     pub(super) markers: Markers,
     /// The directory the last entry went to. Forgotten when anything is removed, for that may have been
     /// on the way to it.
-    recent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    recent: Option<(Vec<u8>, Rc<Directory>)>,
     /// Directories made because something in them was wanted.
     implied: BTreeSet<Vec<u8>>,
 }
@@ -52,23 +65,25 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty())
             .map_err(|errno| failed("open", root.as_os_str().as_bytes())(errno))?;
-        Ok(Self { root: Rc::new(fd), markers, recent: None, implied: BTreeSet::new() })
+        Ok(Self { root: fd, markers, recent: None, implied: BTreeSet::new() })
     }
 
     /// The directory at `path`, made if missing along with those above it.
-    pub(super) fn directory(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, ExtractError> {
-        if let Some((recent, fd)) = &self.recent
+    pub(super) fn directory(&mut self, path: &[u8]) -> Result<Rc<Directory>, ExtractError> {
+        if let Some((recent, directory)) = &self.recent
             && recent == path
         {
-            return Ok(Rc::clone(fd));
+            return Ok(Rc::clone(directory));
         }
         let fd = match self.existing(path, OFlags::PATH) {
-            Ok(fd) => Rc::new(fd),
-            Err(Errno::NOENT | Errno::NOTDIR) => Rc::new(self.make_path(path)?),
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make_path(path)?,
             Err(errno) => return Err(failed("open", path)(errno)),
         };
-        self.recent = Some((path.to_vec(), Rc::clone(&fd)));
-        Ok(fd)
+        let gid = rustix::fs::fstat(&fd).map_err(failed("stat", path))?.st_gid;
+        let directory = Rc::new(Directory { fd, gid });
+        self.recent = Some((path.to_vec(), Rc::clone(&directory)));
+        Ok(directory)
     }
 
     /// The directory at `path`, if it is one, resolving symbolic links within the root.
@@ -159,6 +174,23 @@ impl Tree {
         }
         self.implied.insert(path.to_vec());
         Ok(())
+    }
+
+    /// Makes something at `name` in `parent`. Nearly always the place is free, so nobody looks before.
+    pub(super) fn create<T>(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        make: impl Fn() -> Result<T, Errno>,
+    ) -> Result<Result<T, Errno>, ExtractError> {
+        match make() {
+            Err(Errno::EXIST) => {
+                self.clear(parent, name, path, false)?;
+                Ok(make())
+            }
+            made => Ok(made),
+        }
     }
 
     /// Makes the place `name` in `parent` free for an entry. A directory stays if the entry is one.
