@@ -3,20 +3,21 @@
 use std::io::{self, BufReader, Read};
 
 use archway_oci::media_type::LayerCompression;
-use flate2::bufread::MultiGzDecoder;
+
+use super::gunzip::Gunzip;
 
 /// Bytes asked of the reader below at a time.
 const BUFFER: usize = 64 * 1024;
 
 /// Decompresses a layer: any number of gzip members or Zstandard frames, whoever made them.
 ///
-/// Memory is bounded by the format: 32 KiB of window for gzip, 128 MiB for Zstandard (a frame that
-/// wants more is an error).
+/// Memory is bounded: about 6 MiB for each of at most four threads for gzip, 128 MiB for Zstandard (a
+/// frame that wants more is an error).
 pub struct Decoder<R: Read>(Inner<R>);
 
 enum Inner<R: Read> {
     None(R),
-    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Gzip(Box<Gunzip<R>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
 }
 
@@ -25,10 +26,7 @@ impl<R: Read> Decoder<R> {
     pub fn new(reader: R, compression: LayerCompression) -> io::Result<Self> {
         Ok(Self(match compression {
             LayerCompression::None => Inner::None(reader),
-            LayerCompression::Gzip => {
-                let buffered = BufReader::with_capacity(BUFFER, reader);
-                Inner::Gzip(Box::new(MultiGzDecoder::new(buffered)))
-            }
+            LayerCompression::Gzip => Inner::Gzip(Box::new(Gunzip::new(reader))),
             LayerCompression::Zstd => {
                 let buffered = BufReader::with_capacity(BUFFER, reader);
                 Inner::Zstd(zstd::stream::read::Decoder::with_buffer(buffered)?)

@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod gunzip;
 mod known;
 pub mod member;
 mod pipeline;
