@@ -15,6 +15,9 @@ use crate::{
     root,
     session::Session,
 };
+pub use growing::{GrowingBlob, GrowingReader};
+
+mod growing;
 
 /// The blobs of a store.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +91,11 @@ impl<'a> Blobs<'a> {
     /// A writer for a blob whose bytes the caller hashes itself.
     pub fn prehashed_writer(&self) -> Result<PrehashedWriter> {
         Ok(PrehashedWriter { file: Unfinished::create(self.store)? })
+    }
+
+    /// A writer for a blob that is read while it is written, and whose bytes the caller hashes itself.
+    pub fn growing_writer(&self) -> Result<GrowingBlob> {
+        Ok(GrowingBlob::new(Unfinished::create(self.store)?))
     }
 
     /// Removes the blob, whoever uses it; meant for one that turned out to be damaged.

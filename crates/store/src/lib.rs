@@ -50,7 +50,7 @@ use std::{
 };
 
 pub use about::{About, SnapshotKind};
-pub use blob::{BlobWriter, Blobs, PrehashedWriter};
+pub use blob::{BlobWriter, Blobs, GrowingBlob, GrowingReader, PrehashedWriter};
 pub use cache::{Cache, CacheRecord};
 pub use cache_mount::{CacheMount, CacheMountLease, CacheMountRecord, CacheMounts};
 pub use copied::{CopiedFile, CopiedFiles, CopyRecord, CopyRecords};
