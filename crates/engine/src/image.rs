@@ -1,6 +1,13 @@
 //! Base images: their layers become deltas when, and only when, a step reads them.
 
-use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    io::Read,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use archway_layer::{
     Layout,
@@ -8,23 +15,29 @@ use archway_layer::{
 };
 use archway_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, media_type};
 use archway_registry::Client;
-use archway_report::{Event, Events, StepId, StepOutcome, TransferKind};
+use archway_report::{Event, Events, StepId, StepOutcome};
 use archway_store::{About, Lock, SnapshotKey, SnapshotKind, Store};
-use futures_util::future::try_join_all;
-use tokio::{sync::OnceCell, time::Instant};
+use futures_util::future::{join, try_join_all};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     Engine, Layer,
     error::StepError,
     key::{self, Key},
+    pull::Pull,
     stack::{self, LayerFacts},
 };
 
-/// Bytes between two progress events of a download.
-const PROGRESS_STEP: u64 = 1 << 20;
 /// Time until a lock that is not free is asked for again, which doubles each time.
 const LOCK_DELAY: Duration = Duration::from_millis(1);
 const LONGEST_LOCK_DELAY: Duration = Duration::from_millis(50);
+
+/// Layers that this process unpacks at the same time: each one keeps a processor busy.
+static UNPACKING: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
 
 /// A base image for one platform, as it was resolved before the build.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,8 +179,11 @@ impl LazyImage {
         if let Some(step) = self.step {
             self.events.send(Event::StepStarted { step });
         }
-        let layers = self.image.layers().into_iter().zip(&self.deltas);
-        let result = try_join_all(layers.map(|(layer, delta)| self.fetch(layer, *delta))).await;
+        let mut layers: Vec<_> = self.image.layers().into_iter().zip(&self.deltas).collect();
+        // The largest decides when all are there.
+        layers.sort_by_key(|(layer, _)| Reverse(layer.descriptor.size));
+        let fetched = layers.into_iter().map(|(layer, delta)| self.fetch(layer, *delta));
+        let result = try_join_all(fetched).await;
         if let Some(step) = self.step {
             let outcome = match &result {
                 Ok(_) => StepOutcome::Done,
@@ -178,15 +194,28 @@ impl LazyImage {
         result.map(|_| ())
     }
 
-    /// One layer: blob to the store if needed, then its delta.
+    /// One layer: its blob to the store if needed, and, while it comes, its delta.
     async fn fetch(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
         // Another process, or another platform with the same layer, may be at it.
         let _lock = lock(&self.store, delta.to_string()).await?;
         if facts(&self.store, &layer.diff_id, delta)?.is_some() {
             return Ok(());
         }
-        pull_blob(&self.store, &self.registry, &self.events, &self.image.name, &layer).await?;
-        self.unpack(layer, delta).await
+        let (image, events) = (&self.image.name, &self.events);
+        match Pull::begin(&self.store, &self.registry, events, image, &layer).await? {
+            None => {
+                let digest = &layer.descriptor.digest;
+                let blob = self.store.blobs().open(digest)?;
+                let blob = blob.ok_or_else(|| StepError::BlobMissing { digest: digest.clone() })?;
+                self.unpack(&layer, delta, blob).await
+            }
+            Some(pull) => {
+                let growing = pull.reader()?;
+                let (pulled, unpacked) = join(pull.run(), self.unpack(&layer, delta, growing)).await;
+                // What cannot be unpacked may just be damaged on its way.
+                pulled.and(unpacked)
+            }
+        }
     }
 
     /// What its layers are in the store. One that other images have too stays named after the first.
@@ -199,7 +228,16 @@ impl LazyImage {
         }
     }
 
-    async fn unpack(&self, layer: Layer, delta: SnapshotKey) -> Result<(), StepError> {
+    /// Unpacks `blob`. It is committed only if it could be read to its end and has its diffID; a reader
+    /// that follows a download comes to its end only if the digest is right.
+    async fn unpack(
+        &self,
+        layer: &Layer,
+        delta: SnapshotKey,
+        blob: impl Read + Send + 'static,
+    ) -> Result<(), StepError> {
+        let layer = layer.clone();
+        let slot = UNPACKING.acquire().await.expect("the semaphore is never closed");
         let store = self.store.clone();
         let name = self.image.name.clone();
         let events = self.events.clone();
@@ -207,18 +245,16 @@ impl LazyImage {
         let about = self.about();
         let options = ExtractOptions { ownership: self.ownership, layout, ..ExtractOptions::default() };
         tokio::task::spawn_blocking(move || {
+            let _slot = slot;
             let extract = |source| StepError::Extract { image: name.clone(), source };
             let compression = media_type::layer_compression(&layer.descriptor.media_type)
                 .expect("an image with layers of unknown type is refused");
             let pending = store.snapshots().begin()?;
-            let digest = layer.descriptor.digest;
-            let blob =
-                store.blobs().open(&digest)?.ok_or(StepError::BlobMissing { digest: digest.clone() })?;
             let extracted = apply_layer(blob, compression, pending.delta(), &options).map_err(extract)?;
             if extracted.diff_id != layer.diff_id {
                 return Err(StepError::DiffIdMismatch {
                     image: name,
-                    layer: digest,
+                    layer: layer.descriptor.digest,
                     expected: layer.diff_id,
                     actual: extracted.diff_id,
                 });
@@ -278,47 +314,4 @@ pub(crate) async fn lock(store: &Store, name: String) -> Result<Lock, StepError>
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(LONGEST_LOCK_DELAY);
     }
-}
-
-/// Brings a blob of a base image into the store, if it is not there.
-pub(crate) async fn pull_blob(
-    store: &Store,
-    registry: &Client,
-    events: &Events,
-    image: &str,
-    layer: &Layer,
-) -> Result<(), StepError> {
-    let descriptor = &layer.descriptor;
-    let Some(origin) = &layer.origin else { return Ok(()) };
-    if store.blobs().contains(&descriptor.digest)? {
-        return Ok(());
-    }
-    // Another platform, or another process, may be at it.
-    let _lock = lock(store, format!("pull {}", descriptor.digest)).await?;
-    if store.blobs().contains(&descriptor.digest)? {
-        return Ok(());
-    }
-    let pull = |source| StepError::Pull { image: image.to_owned(), source };
-    let name = format!("sha256:{}", descriptor.digest.short());
-    let progress = |current: u64, done: bool| Event::Transfer {
-        name: name.clone(),
-        kind: TransferKind::Pull,
-        current,
-        total: Some(descriptor.size),
-        done,
-    };
-    let mut reader = registry.blob_reader(origin, descriptor).await.map_err(pull)?;
-    let mut writer = store.blobs().writer()?;
-    let (mut received, mut told) = (0, 0);
-    while let Some(chunk) = reader.chunk().await.map_err(pull)? {
-        writer.write_all(&chunk).map_err(StepError::io(store.root()))?;
-        received += chunk.len() as u64;
-        if received - told >= PROGRESS_STEP {
-            told = received;
-            events.send(progress(received, false));
-        }
-    }
-    writer.commit(Some(&descriptor.digest))?;
-    events.send(progress(received, true));
-    Ok(())
 }

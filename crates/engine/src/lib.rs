@@ -51,6 +51,7 @@ mod lent;
 mod log;
 mod mount;
 pub mod portable;
+mod pull;
 pub mod remote;
 pub mod rootfs;
 mod run;
@@ -96,7 +97,7 @@ impl Engine {
     /// Brings the blob of a base layer into the store, if it is not there.
     pub async fn fetch_blob(&self, events: &Events, layer: &Layer) -> Result<(), StepError> {
         let image = layer.origin.as_ref().map(ToString::to_string).unwrap_or_default();
-        image::pull_blob(&self.store, &self.registry, events, &image, layer).await
+        pull::blob(&self.store, &self.registry, events, &image, layer).await
     }
 }
 
