@@ -6,7 +6,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use archway_cache::CacheError;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
-use archway_oci::platform::PlatformError;
+use archway_oci::{Platform, platform::PlatformError};
 use archway_orchestrator::{Error, cache::StorageError, error::DockerfileConflict};
 use archway_sandbox::CgroupError;
 use archway_source::SourceError;
@@ -83,6 +83,7 @@ impl CliError {
             | Self::Operation(Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_)) => {
                 Exit::Usage
             }
+            Self::Operation(Error::Unverified { .. }) => Exit::Verification,
             Self::Reported(exit) => *exit,
             _ => Exit::Failure,
         }
@@ -235,10 +236,9 @@ fn operation_hint(error: &Error) -> Option<String> {
             Some(name) => Some(format!("did you mean `{name}`?")),
             None => Some("`archway images` lists what is there".to_owned()),
         },
-        Error::NoSuchPlatform { offered, .. } => {
-            let offered: Vec<String> = offered.iter().map(ToString::to_string).collect();
-            Some(format!("it offers {}", offered.join(", ")))
-        }
+        Error::NoSuchPlatform { offered, .. } => Some(format!("it offers {}", platforms(offered))),
+        Error::NoSuchPlatforms(missing) => Some(format!("there is {}", platforms(&missing.offered))),
+        Error::Unverified { .. } => Some("nothing was published".to_owned()),
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
         Error::CacheExport { source, .. } => Some(cache_hint(source)),
@@ -277,6 +277,10 @@ fn cache_hint(error: &StorageError) -> String {
         _ => None,
     };
     hint.unwrap_or_else(|| "with `ignore-error=true` in --cache-to this is a warning".to_owned())
+}
+
+fn platforms(platforms: &[Platform]) -> String {
+    platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What to do about something that could not be fetched.

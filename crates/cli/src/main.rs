@@ -40,6 +40,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Source(args) => commands::source::run(args, registries),
         Command::Run(args) => commands::run::run(args, registries),
         Command::Inspect(args) => commands::inspect::run(args, registries),
+        Command::Index(command) => commands::index::run(command, registries),
         Command::Images(args) => commands::images::list(args),
         Command::Tag(args) => commands::images::tag(args),
         Command::Rmi(args) => commands::images::remove(args),

@@ -52,7 +52,8 @@ pub(crate) struct Publications<'a> {
 }
 
 impl<'a> Publications<'a> {
-    fn new(events: &'a Events) -> Self {
+    /// Nothing exists yet.
+    pub(crate) fn new(events: &'a Events) -> Self {
         Self { events, published: Vec::new() }
     }
 
@@ -62,7 +63,8 @@ impl<'a> Publications<'a> {
         self.published.push(one);
     }
 
-    fn finish(self) -> Vec<Published> {
+    /// All that exist.
+    pub(crate) fn finish(self) -> Vec<Published> {
         self.published
     }
 }

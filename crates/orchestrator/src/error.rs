@@ -132,6 +132,19 @@ pub enum Error {
         /// What it offers.
         offered: Vec<Platform>,
     },
+    /// Images for some platforms are wanted and not there.
+    #[error(transparent)]
+    NoSuchPlatforms(#[from] crate::index_tools::NoSuchPlatforms),
+    /// An image is not what the index would say.
+    #[error("{digest} is not an image for {platform}: {}", found(.findings))]
+    Unverified {
+        /// Its manifest.
+        digest: Digest,
+        /// What it is listed for.
+        platform: Platform,
+        /// What is wrong.
+        findings: Vec<archway_oci::verify::Finding>,
+    },
     /// An output cannot be made of this build.
     #[error("{message}")]
     Output {
@@ -246,6 +259,10 @@ pub enum DockerfileConflict {
     /// `-f -`, and standard input is an archive.
     #[error("standard input is an archive, and `-f -` takes it for a Dockerfile")]
     StdinIsArchive,
+}
+
+fn found(findings: &[archway_oci::verify::Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {

@@ -11,6 +11,7 @@
 //! | [`check`] | a Dockerfile that is checked instead of built, or before |
 //! | [`index`] | verifies every child and puts the image index together |
 //! | [`source`] | where the context and the Dockerfile come from |
+//! | [`index_tools`] | indexes over images that exist already |
 //! | `output` | registry, local store, archives, directories |
 //! | [`cache`] | build caches that leave the machine |
 //! | [`origin`] | where existing images are read from |
@@ -28,6 +29,7 @@ pub mod error;
 mod frontend;
 pub mod images;
 pub mod index;
+pub mod index_tools;
 pub mod inspect;
 pub mod origin;
 pub(crate) mod output;

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use archway_engine::Layer;
 use archway_oci::{
     Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json::MAX_DOCUMENT,
     layout::Layout, media_type, platform::best_match, reference::ImageLocation,
@@ -101,17 +102,29 @@ impl Found {
         }
     }
 
-    /// The manifests below the image that are for a platform, in order. A single manifest is for the
-    /// platform of its config.
-    pub async fn children(&self, context: &Context) -> Result<Vec<(Platform, Descriptor)>, Error> {
-        let mut children = Vec::new();
-        let mut pending = vec![(self.top.clone(), 0)];
+    /// The manifests below `top`, itself if it is one, in order and however deep; attestations too.
+    pub(crate) async fn manifests(
+        &self,
+        context: &Context,
+        top: Descriptor,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let mut manifests = Vec::new();
+        let mut pending = vec![(top, 0)];
         while let Some((descriptor, depth)) = pending.pop() {
             if media_type::is_index(&descriptor.media_type) && depth < MAX_DEPTH {
                 let index = Index::parse(&self.document(context, &descriptor).await?)?;
                 pending.extend(index.manifests.into_iter().rev().map(|child| (child, depth + 1)));
-                continue;
+            } else {
+                manifests.push(descriptor);
             }
+        }
+        Ok(manifests)
+    }
+
+    /// Those that are for a platform. A single manifest is for the platform of its config.
+    pub async fn children(&self, context: &Context) -> Result<Vec<(Platform, Descriptor)>, Error> {
+        let mut children = Vec::new();
+        for descriptor in self.manifests(context, self.top.clone()).await? {
             let platform = match &descriptor.platform {
                 Some(platform) if platform.is_unknown() => continue,
                 Some(platform) => platform.clone(),
@@ -149,6 +162,26 @@ impl Found {
         let manifest = Manifest::parse(&self.document(context, descriptor).await?)?;
         let config = ImageConfig::parse(&self.document(context, &manifest.config).await?)?;
         Ok((manifest, config))
+    }
+
+    /// A file of this machine with a blob; one of a registry is fetched into the store.
+    pub(crate) async fn blob_file(&self, context: &Context, blob: &Descriptor) -> Result<PathBuf, Error> {
+        let blobs = context.store().blobs();
+        match &self.origin {
+            Origin::Layout(layout) => return Ok(layout.blob_path(&blob.digest)),
+            Origin::Registry(reference) => {
+                let (descriptor, diff_id) = (blob.clone(), blob.digest.clone());
+                let layer = Layer { descriptor, diff_id, origin: Some(reference.clone()) };
+                context.engine.fetch_blob(&context.events, &layer).await?;
+            }
+            Origin::Archive(archive) => {
+                if !blobs.contains(&blob.digest)? {
+                    import(context.store(), archive.blob(&blob.digest)?, &archive.path, &blob.digest)?;
+                }
+            }
+            Origin::Store => {}
+        }
+        blobs.path(&blob.digest)?.ok_or_else(|| Error::BlobMissing { digest: blob.digest.clone() })
     }
 
     /// Puts the layers of `manifest` into the store, where they are in files of this machine.

@@ -8,17 +8,22 @@ use archway_oci::{
 use super::value;
 use crate::error::CliError;
 
-const FLAG: &str = "--annotation";
+pub(crate) const FLAG: &str = "--annotation";
 
-/// `[SCOPE[[PLATFORM]],…:]KEY=VALUE`, repeated. Without a scope it is for the manifests, as in buildx.
-pub(crate) fn parse(given: &[String], platforms: &[Platform]) -> Result<Annotations, CliError> {
+/// `[SCOPE[[PLATFORM]],…:]KEY=VALUE`, repeated; what `default` is for without a scope. `platforms` are those
+/// that a scope may have, if they are known.
+pub(crate) fn parse(
+    given: &[String],
+    default: &Scope,
+    platforms: Option<&[Platform]>,
+) -> Result<Annotations, CliError> {
     let mut annotations = Annotations::default();
     for text in given {
         let (name, value) = text
             .split_once('=')
             .ok_or_else(|| CliError::usage(FLAG, format!("`{text}` is not [SCOPE:]KEY=VALUE")))?;
         let (scopes, key) = match name.split_once(':') {
-            None => (vec![Scope::Manifest(None)], name),
+            None => (vec![default.clone()], name),
             Some((scopes, key)) => {
                 let scopes = scopes.split(',').map(|scope| self::scope(FLAG, scope, platforms));
                 (scopes.collect::<Result<_, _>>()?, key)
@@ -54,7 +59,7 @@ pub(crate) fn output_key(
                 None if written.starts_with('[') => format!("manifest{written}"),
                 None => return Err(malformed()),
             };
-            (scope(flag, &written, platforms)?, key)
+            (scope(flag, &written, Some(platforms))?, key)
         }
     };
     check_key(flag, name, key)?;
@@ -63,7 +68,7 @@ pub(crate) fn output_key(
 
 /// `manifest`, `manifest-descriptor` (both also for one platform: `manifest[linux/arm64]`), `index`,
 /// `index-descriptor`.
-fn scope(flag: &'static str, text: &str, platforms: &[Platform]) -> Result<Scope, CliError> {
+fn scope(flag: &'static str, text: &str, platforms: Option<&[Platform]>) -> Result<Scope, CliError> {
     let (name, platform) = match text.split_once('[') {
         None => (text, None),
         Some((name, platform)) => {
@@ -71,7 +76,7 @@ fn scope(flag: &'static str, text: &str, platforms: &[Platform]) -> Result<Scope
                 .strip_suffix(']')
                 .ok_or_else(|| CliError::usage(flag, format!("the `[` of `{text}` is not closed")))?;
             let platform: Platform = platform.parse().map_err(|error| CliError::platform(flag, &error))?;
-            if !platforms.contains(&platform) {
+            if platforms.is_some_and(|platforms| !platforms.contains(&platform)) {
                 let message = format!("{platform} is not one of the platforms to build");
                 return Err(CliError::usage(flag, message));
             }
@@ -109,8 +114,12 @@ mod tests {
         ["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap()).to_vec()
     }
 
+    fn parsed(text: &str) -> Result<Annotations, CliError> {
+        parse(&[text.to_owned()], &Scope::Manifest(None), Some(&platforms()))
+    }
+
     fn scopes(text: &str) -> Vec<Scope> {
-        parse(&[text.to_owned()], &platforms()).unwrap().scopes().cloned().collect()
+        parsed(text).unwrap().scopes().cloned().collect()
     }
 
     #[test]
@@ -158,7 +167,7 @@ mod tests {
             ("a b=c", "the key `a b` has a blank in it"),
         ];
         for (text, expected) in table {
-            match parse(&[text.to_owned()], &platforms()) {
+            match parsed(text) {
                 Err(CliError::Usage { message, .. }) => assert_eq!(message, expected),
                 other => panic!("{text}: {other:?}"),
             }

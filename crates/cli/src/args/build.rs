@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use archway_graph::{Network, NoCache};
 use archway_layer::Compression;
-use archway_oci::{Platform, platform};
+use archway_oci::{Platform, annotations::Scope, platform};
 use archway_orchestrator::{
     cache::CacheSpec,
     check::CheckRequest,
@@ -326,7 +326,7 @@ impl SourceArgs {
             dockerfile: DockerfileSpec::parse(self.file.as_deref()),
             named_contexts: build_context::parse(&self.build_context)?,
             strategies: self.strategies(&platforms)?,
-            annotations: annotation::parse(&self.annotation, &platforms)?,
+            annotations: annotation::parse(&self.annotation, &Scope::Manifest(None), Some(&platforms))?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
             platforms,
             target: self.target.clone(),

@@ -14,6 +14,7 @@ mod call;
 mod check;
 mod compression;
 mod image;
+mod index;
 mod output;
 mod resources;
 mod run_step;
@@ -27,6 +28,7 @@ pub(crate) use cache::{
 pub(crate) use call::{Call, Method};
 pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
+pub(crate) use index::{IndexCommand, IndexCreateArgs};
 pub(crate) use source::{Bundling, SourceBundleArgs};
 pub(crate) use value::unknown;
 
@@ -70,6 +72,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show an image: its platforms, sizes and layers
     Inspect(InspectArgs),
+    /// Make indexes of images that exist already
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// List the images in the local store
     Images(ImagesArgs),
     /// Give an image in the local store another name

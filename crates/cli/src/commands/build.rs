@@ -1,7 +1,5 @@
 //! `archway build`.
 
-use std::path::Path;
-
 use archway_check::Report;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::{Failure, Lent, NotGiven, StepError};
@@ -24,7 +22,9 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
     }
     let request = args.request()?;
     let policy = cache_policy::from_environment()?;
-    check_files(args)?;
+    for (flag, path) in [("--metadata-file", &args.metadata_file), ("--iidfile", &args.iidfile)] {
+        path.as_deref().map_or(Ok(()), |path| super::check_file(flag, path))?;
+    }
     let session = Session::start(registries)?;
     let shown = progress::shown(args.progress());
     let progress = Progress::start(args.progress());
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
     if for_people {
         anstream::eprint!("\n{}", progress::summary(&report.platforms));
         for published in &report.published {
-            anstream::eprintln!("{}", arrow(&published.target));
+            anstream::eprintln!("{}", super::arrow(&published.target));
         }
         checked.show();
     }
@@ -85,11 +85,6 @@ fn clean_up(store: &Store, policy: Option<&Policy>, for_people: bool) {
             error::note("the build cache could not be cleaned up", &error::chain_of(&error))
         ),
     }
-}
-
-fn arrow(target: &str) -> String {
-    let green = anstyle::AnsiColor::Green.on_default();
-    format!("{green}→{green:#} {target}")
 }
 
 fn exit(failure: &BuildFailure) -> Exit {
@@ -264,39 +259,15 @@ fn step_hint(error: &StepError) -> Option<String> {
     }
 }
 
-/// Says before the build, and not after a tag has moved, that a file could not be written.
-fn check_files(args: &BuildArgs) -> Result<(), CliError> {
-    for (flag, path) in [("--metadata-file", &args.metadata_file), ("--iidfile", &args.iidfile)] {
-        let Some(path) = path else { continue };
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        if path.is_dir() || !directory.is_dir() {
-            let message = format!("`{}` is not a file in an existing directory", path.display());
-            return Err(CliError::usage(flag, message));
-        }
-    }
-    Ok(())
-}
-
 fn write_files(args: &BuildArgs, request: &BuildRequest, report: &BuildReport) -> Result<(), CliError> {
     if let Some(path) = &args.metadata_file {
         let text = serde_json::to_string_pretty(&metadata(request, report)).expect("plain data");
-        write(path, &(text + "\n"))?;
+        super::write_file(path, &(text + "\n"))?;
     }
     if let (Some(path), Some(index)) = (&args.iidfile, &report.index) {
-        write(path, index.digest.as_str())?;
+        super::write_file(path, index.digest.as_str())?;
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    std::fs::write(path, text).map_err(|source| CliError::File {
-        action: "write",
-        path: path.display().to_string(),
-        source,
-    })
 }
 
 /// buildx's keys, and the platform results.

@@ -4,14 +4,19 @@ pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod images;
+pub(crate) mod index;
 pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod source;
 
+use std::path::Path;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::error::CliError;
 
 /// Cancelled by Ctrl-C or a polite kill. The second one ends the program at once.
 pub(crate) fn interrupt() -> CancellationToken {
@@ -35,4 +40,32 @@ pub(crate) fn interrupt() -> CancellationToken {
         }
     });
     token
+}
+
+/// A line for something that exists now.
+pub(crate) fn arrow(target: &str) -> String {
+    let green = anstyle::AnsiColor::Green.on_default();
+    format!("{green}→{green:#} {target}")
+}
+
+/// Says before the work, and not after a tag has moved, that a file could not be written.
+pub(crate) fn check_file(flag: &'static str, path: &Path) -> Result<(), CliError> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if path.is_dir() || !directory.is_dir() {
+        let message = format!("`{}` is not a file in an existing directory", path.display());
+        return Err(CliError::usage(flag, message));
+    }
+    Ok(())
+}
+
+/// Writes a file that the user asked for.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(path, text).map_err(|source| CliError::File {
+        action: "write",
+        path: path.display().to_string(),
+        source,
+    })
 }

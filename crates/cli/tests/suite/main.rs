@@ -9,6 +9,7 @@
 //! | the others | one theme each |
 
 mod annotations;
+mod base_pull;
 mod build_cache;
 mod build_push;
 mod cache;
@@ -18,6 +19,7 @@ mod copy_flags;
 mod determinism;
 mod docker;
 mod errors;
+mod index_create;
 mod instructions;
 mod interrupt;
 mod language;
