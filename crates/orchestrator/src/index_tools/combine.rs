@@ -250,7 +250,8 @@ mod tests {
         let about = attestation(&amd64);
         let there = index(&[&amd64, &about], &[]);
         assert_eq!(list(&[there.clone(), offer(&[&amd64])], true, &[]), [amd64, about]);
-        let listed = children(&[there.clone()], &Rules { append: false, platforms: &[] }).unwrap();
+        let listed =
+            children(std::slice::from_ref(&there), &Rules { append: false, platforms: &[] }).unwrap();
         let none = Annotations::default();
         assert_eq!(
             unchanged(std::slice::from_ref(&there), &listed, &none),
