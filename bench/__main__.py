@@ -155,7 +155,9 @@ def write(results):
     results.write(HERE / "results.json")
     (HERE / "RESULTS.md").write_text(report.render(results))
     (HERE / "results.svg").write_text(chart.render(results, CASES) or "")
-    print("written to bench/RESULTS.md and bench/results.svg")
+    readme = ROOT / "README.md"
+    readme.write_text(report.put_into_readme(readme.read_text(), results))
+    print("written to bench/RESULTS.md, bench/results.svg and README.md")
 
 
 def main():

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 
 from . import trees
-from .inputs import EIGHT
+from .inputs import EIGHT, PACKAGES
 from .registry_client import Repository
 from .tools import Build
 
@@ -17,6 +17,7 @@ INDEX_MAKERS = ("archway", "crane", "buildx")
 
 TWO = ("linux/amd64", "linux/arm64")
 STARTS = 200
+VERSIONS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,10 @@ def _start(session):
     session.measure("start", session.build("start", (session.native,), push=False))
 
 
+def _version(session):
+    session.measure_version("version", VERSIONS)
+
+
 def _index_create(session):
     """The last job of a matrix: each platform was pushed by digest, now they become one image."""
     repository = Repository("busybox")
@@ -96,6 +101,7 @@ CASES = (
     Case("warm-small", _warm_small, ("cold-small", "warm-small"), "warm-small"),
     Case("index-create", _index_create, ("index-create",), "index-create", INDEX_MAKERS),
     Case("start", _start, ("start",), "start"),
+    Case("version", _version, ("version",), "version"),
 )
 
 DESCRIPTIONS = {
@@ -106,11 +112,12 @@ DESCRIPTIONS = {
     "copy-1": "`COPY` of that tree onto a base, one platform",
     "copy-8": "the same for eight platforms, each with a base of its own",
     "cross": "a Go program, compiled for two platforms by `$BUILDPLATFORM`",
-    "emu": "`apt-get install` of 48 packages and Perl on Debian, amd64 and emulated arm64",
+    "emu": f"`apt-get install` of {PACKAGES} packages and Perl on Debian, amd64 and emulated arm64",
     "base": "`RUN true` on a base of {large_base} MB compressed that has to be fetched; nothing is pushed",
     "cold-small": "20 files: `COPY`, `RUN`, `COPY`, two platforms",
     "warm-small": "the same again",
     "index-create": "an index of six platforms' images that the registry has",
+    "version": "start and end of the program: `--version`",
     "start": "one of 200 `RUN [\"/bin/true\"]`; nothing is pushed",
 }
 
@@ -148,6 +155,9 @@ class Session:
 
     def measure_index(self, row, sources, target):
         self._record(row, [self._tool.create_index(sources, target)])
+
+    def measure_version(self, row, times):
+        self._record(row, [self._tool.show_version()] * times)
 
     def _record(self, row, commands):
         tool = self._tool

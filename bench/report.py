@@ -1,10 +1,12 @@
-"""bench/RESULTS.md: the tables of a run."""
+"""bench/RESULTS.md: the tables of a run. And the short one of the README."""
+
+import re
 
 from . import targets
-from .cases import CASES, DESCRIPTIONS, STARTS
+from .cases import CASES, DESCRIPTIONS, STARTS, VERSIONS
 from .tools import TOOLS
 
-_PARTS = {"start": STARTS}
+_PARTS = {"start": STARTS, "version": VERSIONS}
 
 
 def seconds(value):
@@ -49,6 +51,33 @@ the registry's. Sent and received is between tool and registry; sent includes th
 memory are medians."""
 
 
+_README_MARKS = ("<!-- begin: written by make bench -->", "<!-- end: written by make bench -->")
+
+
+def put_into_readme(text, results):
+    """The README `text` with the table between its marks replaced."""
+    begin, end = _README_MARKS
+    between = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    return between.sub(lambda _: f"{begin}\n{_readme(results)}\n{end}", text)
+
+
+def _readme(results):
+    facts = results.facts
+    lines = [
+        "![Time of each case, next to BuildKit and Buildah](bench/results.svg)",
+        "",
+        f"{facts['machine']}; {facts['date']}, commit {facts['commit']}. Medians of {facts['rounds']} rounds.",
+        "",
+        "| case | what | archway | BuildKit | buildah |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for row in results.rows():
+        if results.of(row, "archway") and results.of(row, "buildkit"):
+            cells = [_time(results, row, tool) for tool in ("archway", "buildkit", "buildah")]
+            lines.append(f"| {row} | {description(row, facts)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _head(results):
     facts = results.facts
     lines = [
@@ -61,7 +90,7 @@ def _head(results):
         f"- Machine: {facts['machine']}.",
         *(f"- {version}" for version in facts["versions"].values()),
         "",
-        "![Seconds of each case](results.svg)",
+        "![Time of each case](results.svg)",
     ]
     return "\n".join(lines)
 

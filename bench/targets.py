@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from .cases import STARTS, VERSIONS
+
 PEERS = ("buildkit", "buildah", "crane", "buildx")
 _TITLES = {"buildkit": "BuildKit", "buildah": "buildah"}
 
@@ -90,7 +92,8 @@ TARGETS = {
     "base": (Faster(1.5, than="best"),),
     "warm-small": (Seconds(0.030),),
     "index-create": (Faster(1, than="best"),),
-    "start": (Seconds(0.003, parts=200),),
+    "start": (Seconds(0.003, parts=STARTS),),
+    "version": (Seconds(0.005, parts=VERSIONS),),
 }
 
 

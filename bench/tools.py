@@ -78,6 +78,10 @@ class Tool:
         """The commands that make `build`."""
         raise NotImplementedError
 
+    def show_version(self):
+        """The command that does nothing but that."""
+        return [self.programs.path(self.name), "--version"]
+
     def create_index(self, sources, target):
         """The command that makes the index `target` of the images `sources`."""
         raise NotImplementedError
@@ -189,6 +193,9 @@ http = true
                 *result,
             )
         ]
+
+    def show_version(self):
+        return [self.programs.path("buildctl"), "--version"]
 
     def stop(self):
         if self._process.poll() is None:

@@ -100,6 +100,14 @@ class Pages(unittest.TestCase):
         self.assertIn("| 4.0 ms | - | fails |", page)
         self.assertIn("too many <layers>", page)
 
+    def test_the_readme_gets_its_table_between_its_marks(self):
+        readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+        once = report.put_into_readme(readme, some_results())
+        self.assertIn("| 1.10 s | 7.70 s | 3.10 s |", once)
+        self.assertEqual(report.put_into_readme(once, some_results()), once)
+        self.assertEqual(once.partition("## Speed")[0], readme.partition("## Speed")[0])
+        self.assertEqual(once.partition("## More")[2], readme.partition("## More")[2])
+
     def test_the_chart_is_a_picture_of_what_can_be_compared(self):
         root = ElementTree.fromstring(chart.render(some_results(), CASES))
         texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]

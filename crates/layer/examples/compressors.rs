@@ -20,9 +20,9 @@ use libdeflater::{CompressionLvl, Compressor};
 /// The most tar a member has.
 const PIECE: usize = 1 << 20;
 /// Of larger inputs, pieces at equal distances are taken.
-const MOST: usize = 160 << 20;
+const MOST: usize = 64 << 20;
 /// The fastest of these is told.
-const PASSES: usize = 3;
+const PASSES: usize = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let inputs: Vec<(String, Vec<u8>)> =

@@ -206,7 +206,7 @@ impl BaseImages {
     /// When it is not cached and cannot be made.
     pub fn golang(&self) -> Result<Image, BaseError> {
         let host = Architecture::host()?;
-        self.image(&format!("golang-2-{}", host.oci), |directory| {
+        self.image(&format!("golang-3-{}", host.oci), |directory| {
             self.with_apt(|apt| golang::write(apt, host, directory))
         })
     }

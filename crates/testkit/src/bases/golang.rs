@@ -1,6 +1,7 @@
 //! `golang`: busybox and Debian's Go, which compiles for every platform without further packages.
 
 use std::{
+    collections::HashSet,
     io::Read,
     path::{Component, Path, PathBuf},
 };
@@ -50,31 +51,40 @@ fn config() -> ContainerConfig {
 
 fn layer(packages: &[Package]) -> Result<Layer, BaseError> {
     let mut layer = LayerBuilder::new().directory("go", 0o755)?;
+    // Every package has its parent directories, and Buildah takes no layer that has a path twice.
+    let mut directories = HashSet::new();
     for package in packages {
         for entry in package.files()?.entries()? {
-            layer = add(layer, entry?)?;
+            let entry = entry?;
+            let kind = entry.header().entry_type();
+            let source = entry.path()?.into_owned();
+            let Some(path) = place(&source, kind).and_then(|path| path.to_str().map(str::to_owned)) else {
+                continue;
+            };
+            if kind != EntryType::Directory || directories.insert(path.clone()) {
+                layer = add(layer, &path, entry)?;
+            }
         }
     }
     Ok(layer.finish()?)
 }
 
-fn add<R: Read>(layer: LayerBuilder, mut entry: tar::Entry<'_, R>) -> std::io::Result<LayerBuilder> {
-    let kind = entry.header().entry_type();
-    let source = entry.path()?.into_owned();
-    let Some(path) = place(&source, kind).and_then(|path| path.to_str().map(str::to_owned)) else {
-        return Ok(layer);
-    };
+fn add<R: Read>(
+    layer: LayerBuilder,
+    path: &str,
+    mut entry: tar::Entry<'_, R>,
+) -> std::io::Result<LayerBuilder> {
     let mode = entry.header().mode()?;
-    match kind {
-        EntryType::Directory => layer.directory(&path, mode),
+    match entry.header().entry_type() {
+        EntryType::Directory => layer.directory(path, mode),
         EntryType::Symlink => {
             let target = entry.link_name()?.unwrap_or_default().to_string_lossy().into_owned();
-            layer.symlink(&path, &target)
+            layer.symlink(path, &target)
         }
         _ => {
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
-            layer.file(&path, mode, &content)
+            layer.file(path, mode, &content)
         }
     }
 }
