@@ -61,6 +61,12 @@ impl Listing {
         self.entries.iter().any(|listed| is_same(listed, entry))
     }
 
+    /// Whether an entry that is none of `own` was exported since then.
+    pub fn is_written_since(&self, since: Timestamp, own: &[Descriptor]) -> bool {
+        let others = self.entries.iter().filter(|entry| !own.iter().any(|one| is_same(one, entry)));
+        others.filter_map(exported).any(|exported| exported >= since)
+    }
+
     /// Lists `packed` in place of the entries that were merged into it.
     pub fn replace(&mut self, merged: &[Descriptor], packed: &Packed) {
         let is_merged = |entry: &Descriptor| merged.iter().any(|other| is_same(other, entry));

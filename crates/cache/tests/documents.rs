@@ -144,6 +144,9 @@ fn a_listing_has_an_entry_for_each_platform() {
     assert_eq!(listing.of(&platform("linux/amd64")).collect::<Vec<_>>(), [&next.descriptor]);
     assert!(listing.has(&arm64.descriptor) && !listing.has(&racing.descriptor));
 
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    assert!(listing.is_written_since(at(200), std::slice::from_ref(&next.descriptor)));
+    assert!(!listing.is_written_since(at(201), std::slice::from_ref(&next.descriptor)));
     listing.drop_before(Timestamp::from_second(300).unwrap());
     assert!(!listing.has(&arm64.descriptor) && listing.has(&next.descriptor));
 }

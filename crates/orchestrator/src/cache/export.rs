@@ -34,6 +34,10 @@ const ROUNDS: u32 = 40;
 /// Wait before the next try; it grows with each, and by chance, so that exporters get out of step.
 const RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_millis(500);
+/// How often an entry has to be seen in the index if others write there, too.
+const MOST_LOOKS: u32 = 3;
+/// Somebody who wrote within this time, in seconds, may be about to again.
+const BUSY: i64 = 30;
 /// A result that was used within this time is not said to be used again: an unchanged build writes nothing.
 const USE_RESOLUTION: i64 = 24 * 3600;
 
@@ -70,14 +74,14 @@ pub(crate) async fn export(
 }
 
 /// What an export came to.
-enum Written {
+enum Outcome {
     /// All was there.
     Nothing,
     /// So many results and layers of this build, of so many bytes.
     Results { records: usize, layers: usize, bytes: u64 },
 }
 
-impl std::fmt::Display for Written {
+impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing new"),
@@ -87,6 +91,13 @@ impl std::fmt::Display for Written {
             }
         }
     }
+}
+
+/// Entries that were written to an index that others may have replaced since.
+struct Written {
+    entries: Vec<Descriptor>,
+    /// When to look whether they did.
+    delay: Duration,
 }
 
 struct Export<'a> {
@@ -104,7 +115,7 @@ impl<'a> Export<'a> {
         Ok(Self { to, storage, now: Timestamp::now().as_second() })
     }
 
-    async fn run(&self, layers: LayerSettings, platforms: &[Built]) -> Result<Written, StorageError> {
+    async fn run(&self, layers: LayerSettings, platforms: &[Built]) -> Result<Outcome, StorageError> {
         // In a directory nobody else removes blobs from now on.
         let _turn = self.storage.turn().await?;
         let compression = self.to.compression.unwrap_or(layers.compression);
@@ -124,7 +135,7 @@ impl<'a> Export<'a> {
                 .or_insert_with(|| (built.platform.clone(), Entry::default()));
             entry.merge(portable.entry);
         }
-        let written = Written::Results {
+        let written = Outcome::Results {
             records: own.values().flat_map(|(_, entry)| entry.records.keys()).collect::<BTreeSet<_>>().len(),
             layers: blobs.len(),
             bytes: blobs.values().map(|layer| layer.descriptor.size).sum(),
@@ -132,7 +143,7 @@ impl<'a> Export<'a> {
         if let Some(top) = self.storage.top().await?
             && self.is_known(&self.listing(Some(&top))?, &own).await?
         {
-            return Ok(Written::Nothing);
+            return Ok(Outcome::Nothing);
         }
         stream::iter(blobs.into_values().map(|layer| self.storage.put_layer(layer)).collect::<Vec<_>>())
             .buffer_unordered(PARALLEL)
@@ -144,20 +155,27 @@ impl<'a> Export<'a> {
 
     /// Replaces the index until the entries of this build, or others that hold them, are in it.
     async fn publish(&self, own: &Own) -> Result<(), StorageError> {
-        let mut listed: Option<Vec<Descriptor>> = None;
+        let mut written: Option<Written> = None;
+        // Whether another exporter has written meanwhile, and how often ours was seen to be there.
+        let (mut is_contended, mut looks) = (false, 0);
         // A registry has what its manifests name, unless it was damaged.
         let mut check_blobs = self.storage.repository().is_none();
         for round in 0..ROUNDS {
             let top = self.storage.top().await?;
             let mut listing = self.listing(top.as_ref())?;
-            if let Some(listed) = &listed
-                && listed.iter().all(|entry| listing.has(entry))
+            if let Some(written) = &written
+                && (written.entries.iter().all(|entry| listing.has(entry))
+                    || self.is_known(&listing, own).await?)
             {
-                return Ok(());
+                // Where others write too, one of them may still be about to.
+                looks += 1;
+                if looks == MOST_LOOKS || !(is_contended || self.is_busy(&listing, &written.entries)) {
+                    return Ok(());
+                }
+                tokio::time::sleep(written.delay + by_chance(written.delay)).await;
+                continue;
             }
-            if listed.is_some() && self.is_known(&listing, own).await? {
-                return Ok(());
-            }
+            (is_contended, looks) = (is_contended || round > 0, 0);
             let (mut packed, mut merged) = (Vec::new(), Vec::new());
             for (platform, entry) in own.values() {
                 let (one, of) = self.merged(&listing, platform, entry, check_blobs).await?;
@@ -181,7 +199,8 @@ impl<'a> Export<'a> {
                     return self.remove_replaced(top.as_ref(), &merged).await;
                 }
                 Replaced::Perhaps(delay) => {
-                    listed = Some(packed.into_iter().map(|one| one.descriptor).collect());
+                    let entries = packed.into_iter().map(|one| one.descriptor).collect();
+                    written = Some(Written { entries, delay });
                     tokio::time::sleep(delay + by_chance(delay)).await;
                 }
                 Replaced::No => {
@@ -199,6 +218,12 @@ impl<'a> Export<'a> {
             self.storage.put_document(&one.descriptor, &one.manifest).await?;
         }
         Ok(())
+    }
+
+    /// Whether others wrote to the index just now.
+    fn is_busy(&self, listing: &Listing, own: &[Descriptor]) -> bool {
+        let since = Timestamp::from_second(self.now - BUSY);
+        since.is_ok_and(|since| listing.is_written_since(since, own))
     }
 
     /// What the index lists now. Something else under that name is not replaced, unless it is a cache

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use archway_engine::Layer;
 use archway_oci::{Descriptor, Reference, media_type};
+use tokio::time::Instant;
 
 use super::{Replaced, StorageError, Top};
 use crate::{Context, output::registry::LayerPushes};
 
-/// Time after which an index that was just written is looked at again: longer than another exporter
-/// takes from its last look to its own write.
-const LOOK_AGAIN: Duration = Duration::from_millis(150);
+/// Least time after which an index that was just written is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The same in terms of the time from the last look to the end of the write: another exporter, which may
+/// have looked just before this one wrote, takes about as long.
+const LOOK_AGAIN_FACTOR: u32 = 4;
 
 pub(crate) struct RegistryStorage {
     context: Context,
@@ -97,13 +100,14 @@ impl RegistryStorage {
 
     pub(super) async fn replace(&self, old: Option<&Top>, index: &[u8]) -> Result<Replaced, StorageError> {
         let registry = &self.context.engine.registry;
+        let looked = Instant::now();
         // As late as possible: what somebody wrote since then would be lost.
         let now = registry.head_manifest(&self.reference).await?.map(|now| now.digest.to_string());
         if now.as_ref() != old.and_then(|old| old.version.as_ref()) {
             return Ok(Replaced::No);
         }
         registry.push_manifest(&self.reference, media_type::OCI_INDEX, index.to_vec().into()).await?;
-        Ok(Replaced::Perhaps(LOOK_AGAIN))
+        Ok(Replaced::Perhaps((looked.elapsed() * LOOK_AGAIN_FACTOR).max(LOOK_AGAIN)))
     }
 
     fn by_digest(&self, descriptor: &Descriptor) -> Reference {
