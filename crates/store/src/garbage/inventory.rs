@@ -97,12 +97,12 @@ impl Inventory {
         let records = mark.snapshot_records()?;
         let mut owned = HashSet::new();
         let present: HashSet<SnapshotKey> = store.snapshots().list()?.into_iter().collect();
-        for key in present.iter().copied() {
-            let name = snapshot::object(&key);
-            if records.contains_key(&key) || mark.leased.contains(&name) {
+        for key in &present {
+            let name = snapshot::object(key);
+            if records.contains_key(key) || mark.leased.contains(&name) {
                 continue;
             }
-            let path = store.snapshots().location(&key);
+            let path = store.snapshots().location(key);
             if mark.images.contains(&name) {
                 self.images.count += 1;
                 self.images.bytes += measured.path(&path)?.bytes();
