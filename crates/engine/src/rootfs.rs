@@ -29,7 +29,7 @@ pub struct RootFs {
     image: Option<Arc<LazyImage>>,
     /// Who has deltas that are not here.
     remote: Option<Arc<Remote>>,
-    /// Where the image's layers and the deltas are, once somebody asked.
+    /// What is mounted, once somebody asked.
     paths: Paths,
     /// The same of the root file system below the topmost delta.
     paths_below: Option<Paths>,
@@ -81,31 +81,31 @@ impl RootFs {
         self.deltas.last().copied()
     }
 
-    /// The directories to mount, bottom first, each once; fetches and unpacks the image's layers if they
-    /// are not here.
-    pub async fn materialize(&self, store: &Store) -> Result<Vec<PathBuf>, StepError> {
-        Ok(stack::without_repeats(&self.stack(store).await?))
-    }
-
-    async fn stack(&self, store: &Store) -> Result<Arc<[PathBuf]>, StepError> {
+    /// The directories to mount, bottom first, each once, without those that change nothing; fetches and
+    /// unpacks the image's layers if they are not here.
+    pub async fn materialize(&self, store: &Store) -> Result<Arc<[PathBuf]>, StepError> {
         if let Some(paths) = self.paths.get() {
             return Ok(paths.clone());
         }
-        let image = match &self.image {
-            Some(image) => image.materialize().await?,
-            None => Arc::new([]),
-        };
-        // A build of many steps looks each delta up once, not once for every step above it.
+        // A build of many steps looks at each delta once, not once for every step above it.
         let below = self.paths_below.as_ref().and_then(|below| below.get());
-        let mut paths = below.unwrap_or(&image).to_vec();
-        let above = &self.deltas[paths.len() - image.len()..];
+        let (mut paths, above) = match (below, self.deltas.split_last()) {
+            (Some(below), Some((top, _))) => (below.to_vec(), std::slice::from_ref(top)),
+            _ => (self.image_paths().await?, &self.deltas[..]),
+        };
         if let Some(remote) = &self.remote {
             remote.bring(above).await?;
         }
         for key in above {
-            paths.push(stack::path_of(store, *key)?);
+            let delta = stack::path_of(store, *key)?;
+            stack::cover(&mut paths, delta).map_err(StepError::io(store.root()))?;
         }
         Ok(self.paths.get_or_init(|| paths.into()).clone())
+    }
+
+    async fn image_paths(&self) -> Result<Vec<PathBuf>, StepError> {
+        let Some(image) = &self.image else { return Ok(Vec::new()) };
+        Ok(stack::without_repeats(&image.materialize().await?))
     }
 
     /// A view of it.

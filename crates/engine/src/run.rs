@@ -1,9 +1,6 @@
 //! RUN: one process in the sandbox, its changes kept as a delta.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::{Arc, Mutex},
-};
+use std::{os::fd::OwnedFd, sync::Mutex};
 
 use archway_graph::{ExtraHost, Network, ResourceLimit, RunOp, Security};
 use archway_report::{Event, Stream};
@@ -170,61 +167,55 @@ impl Step<'_> {
     /// Runs the process to its end. On cancellation that is the end of a killed process, so that nothing
     /// is mounted or written any more when this returns.
     async fn process(&self, spec: &Spec) -> Result<(), StepFailure> {
-        let tail = Arc::new(Mutex::new(LogTail::default()));
+        let tail = Mutex::new(LogTail::default());
         let (stdout, out) = pipe().map_err(StepError::io("pipe"))?;
         let (stderr, err) = pipe().map_err(StepError::io("pipe"))?;
         let stdio = Stdio { stdin: None, stdout: Some(stdout), stderr: Some(stderr) };
         let mut running = self.build.engine.sandbox.run(spec, stdio).await.map_err(StepError::Sandbox)?;
-        let logs = [
-            tokio::spawn(self.forward(out, Stream::Stdout, tail.clone())),
-            tokio::spawn(self.forward(err, Stream::Stderr, tail.clone())),
-        ];
-        let stopped = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => true,
-            _ = running.wait() => false,
+        let end = async {
+            let stopped = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => true,
+                _ = running.wait() => false,
+            };
+            if stopped {
+                running.kill();
+            }
+            (stopped, running.wait().await)
         };
-        if stopped {
-            running.kill();
-        }
-        let exit = running.wait().await.map_err(StepError::Sandbox)?;
-        for log in logs {
-            // The pid namespace is gone, so nobody holds the other end any more.
-            log.await.map_err(|panic| StepError::Panicked(panic.to_string()))?;
-        }
-        let error = match exit {
+        // All in one task: a thread that has to be woken costs a short process a good part of its time. The
+        // output ends with the pid namespace, when nobody holds the other end any more.
+        let ((stopped, exit), (), ()) = tokio::join!(
+            end,
+            self.forward(out, Stream::Stdout, &tail),
+            self.forward(err, Stream::Stderr, &tail)
+        );
+        let error = match exit.map_err(StepError::Sandbox)? {
             _ if stopped => StepError::Cancelled,
             Exit::Code(0) => return Ok(()),
             Exit::Code(code) => StepError::Exit(code),
             Exit::Signal(signal) => StepError::Signal(signal),
         };
-        let tail = std::mem::take(&mut *tail.lock().expect("no holder panics"));
+        let tail = tail.into_inner().expect("no holder panics");
         Err(StepFailure { error, log_tail: tail.finish() })
     }
 
     /// Passes a process' output on, as text.
-    fn forward(
-        &self,
-        from: OwnedFd,
-        stream: Stream,
-        tail: Arc<Mutex<LogTail>>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let (events, step) = (self.build.job.events.clone(), step_id(self.node.id));
-        async move {
-            let Ok(mut reader) = pipe::Receiver::from_owned_fd(from) else { return };
-            let mut buffer = vec![0; LOG_CHUNK];
-            let mut pending = Vec::new();
-            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-                pending.extend_from_slice(&buffer[..count]);
-                let text = take_text(&mut pending);
-                tail.lock().expect("no holder panics").push(&text);
-                events.send(Event::StepLog { step, stream, text });
-            }
-            if !pending.is_empty() {
-                let text = String::from_utf8_lossy(&pending).into_owned();
-                tail.lock().expect("no holder panics").push(&text);
-                events.send(Event::StepLog { step, stream, text });
-            }
+    async fn forward(&self, from: OwnedFd, stream: Stream, tail: &Mutex<LogTail>) {
+        let (events, step) = (&self.build.job.events, step_id(self.node.id));
+        let tell = |text: String| {
+            tail.lock().expect("no holder panics").push(&text);
+            events.send(Event::StepLog { step, stream, text });
+        };
+        let Ok(mut reader) = pipe::Receiver::from_owned_fd(from) else { return };
+        let mut buffer = vec![0; LOG_CHUNK];
+        let mut pending = Vec::new();
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            pending.extend_from_slice(&buffer[..count]);
+            tell(take_text(&mut pending));
+        }
+        if !pending.is_empty() {
+            tell(String::from_utf8_lossy(&pending).into_owned());
         }
     }
 }

@@ -6,7 +6,11 @@
 //! that nobody chose; a *correction* above it, a delta of directories only, gives it those that it has in
 //! the layers below.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
 
 use archway_layer::extract::Extracted;
 use archway_store::{About, CacheRecord, SnapshotKey, Store};
@@ -129,11 +133,34 @@ pub(crate) fn path_of(store: &Store, key: SnapshotKey) -> Result<PathBuf, StepEr
     store.snapshots().path(&key)?.ok_or(StepError::DeltaMissing { key })
 }
 
-/// Without all but the topmost of equal deltas, which an overlay refuses. Whatever a delta says, the
-/// topmost of its kind says last.
-pub(crate) fn without_repeats(deltas: &[PathBuf]) -> Vec<PathBuf> {
-    let is_topmost = |(index, path): &(usize, &PathBuf)| !deltas[index + 1..].contains(path);
-    deltas.iter().enumerate().filter(is_topmost).map(|(_, path)| path.clone()).collect()
+/// Puts one more delta on the directories to mount.
+///
+/// An overlay refuses the same directory twice, and whatever a delta says, the topmost of its kind says
+/// last: one that is there already goes. So does a delta that says nothing, as soon as another one covers
+/// it: many steps change no file, and each directory of an overlay costs every step above it time. The
+/// topmost stays whatever it holds, for the attributes of the root directory are those of the topmost.
+pub(crate) fn cover(paths: &mut Vec<PathBuf>, delta: PathBuf) -> io::Result<()> {
+    if let Some(top) = paths.last()
+        && is_empty(top)?
+    {
+        paths.pop();
+    }
+    paths.retain(|path| path.as_os_str() != delta.as_os_str());
+    paths.push(delta);
+    Ok(())
+}
+
+fn is_empty(directory: &Path) -> io::Result<bool> {
+    Ok(std::fs::read_dir(directory)?.next().is_none())
+}
+
+/// Without all but the topmost of equal directories.
+pub(crate) fn without_repeats(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut above = HashSet::with_capacity(paths.len());
+    let mut kept: Vec<PathBuf> =
+        paths.iter().rev().filter(|path| above.insert(path.as_os_str())).cloned().collect();
+    kept.reverse();
+    kept
 }
 
 #[cfg(test)]
@@ -141,8 +168,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_equal_deltas_the_topmost_stays() {
+    fn of_equal_directories_the_topmost_stays() {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
         assert_eq!(without_repeats(&paths(&["a", "b", "a", "c", "b"])), paths(&["a", "c", "b"]));
+    }
+
+    #[test]
+    fn a_delta_that_says_nothing_is_mounted_only_on_top() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["full", "empty", "more", "nothing"] {
+            std::fs::create_dir(path(name)).unwrap();
+        }
+        for name in ["full/file", "more/file"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let mut mounted = Vec::new();
+        let table: [(&str, &[&str]); 5] = [
+            ("full", &["full"]),
+            ("empty", &["full", "empty"]),
+            ("more", &["full", "more"]),
+            ("nothing", &["full", "more", "nothing"]),
+            ("full", &["more", "full"]),
+        ];
+        for (next, expected) in table {
+            cover(&mut mounted, path(next)).unwrap();
+            assert_eq!(mounted, expected.iter().map(|name| path(name)).collect::<Vec<_>>(), "{next}");
+        }
     }
 }

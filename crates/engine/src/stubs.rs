@@ -63,11 +63,12 @@ pub(crate) fn remove(delta: &Path, base: &dyn Tree, mounts: &[Mount]) -> io::Res
 }
 
 /// Makes those directories in `delta` that every step has something mounted on, if neither it nor one of
-/// the layers below has them: with BuildKit they stay.
+/// the layers below (`lowers`, topmost first) has them: with BuildKit they stay.
 pub(crate) fn leave_standard(delta: &Path, lowers: &[PathBuf]) -> io::Result<()> {
     for name in LASTING {
         let is_there = |directory: &Path| directory.join(name).symlink_metadata().is_ok();
-        if lowers.iter().any(|lower| is_there(lower)) || is_there(delta) {
+        // The image has them, or the first step that ran on it left them.
+        if lowers.iter().rev().any(|lower| is_there(lower)) || is_there(delta) {
             continue;
         }
         let path = delta.join(name);

@@ -85,7 +85,7 @@ impl Birth<'_> {
         if !plan.insecure {
             kernel_files::mask(root, dev.as_fd(), scratch.0.as_fd()).at(Step::Mask)?;
         }
-        pivot(&root_mount).at(Step::Pivot)?;
+        pivot(&root_mount, &scratch).at(Step::Pivot)?;
 
         rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::Hostname)?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -250,11 +250,13 @@ fn mount_one(
 }
 
 /// Makes the mount the root directory, and the old root invisible.
-fn pivot(root: &OwnedFd) -> Result<(), Errno> {
+fn pivot(root: &OwnedFd, scratch: &Scratch) -> Result<(), Errno> {
+    // Each unmounting waits for all processors of the machine. Somewhere in the old root, instead of over
+    // it, the scratch directory goes with it.
+    mounts::attach(&scratch.0, CWD, c"/proc")?;
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(c".", c".")?;
-    // The old root is now over the new one, and the scratch directory is over it.
-    unmount(c".", UnmountFlags::DETACH)?;
+    // The old root is now over the new one.
     unmount(c".", UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
 }

@@ -328,6 +328,25 @@ async fn a_new_working_directory_belongs_to_the_user() {
 }
 
 #[tokio::test]
+async fn nothing_of_this_machine_is_below_the_root() {
+    if !is_root() {
+        return;
+    }
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    // Mount points with the type of what is there: the last one at a path hides the others.
+    let script =
+        r#"sed -E 's/^[^ ]+ [^ ]+ [^ ]+ [^ ]+ ([^ ]+) .* - ([^ ]+) .*$/\1 \2/' /proc/self/mountinfo"#;
+    let text = output(&sandbox, &fixture.shell(script)).await;
+    let at =
+        |path: &str| text.lines().filter(|line| line.split(' ').next() == Some(path)).collect::<Vec<_>>();
+    assert_eq!(at("/"), ["/ overlay"], "{text}");
+    assert_eq!(at("/proc"), ["/proc proc"], "{text}");
+    let known =
+        |line: &&str| ["/", "/proc", "/sys", "/dev", "/etc"].iter().any(|known| line.starts_with(known));
+    assert!(text.lines().all(|line| known(&line)), "{text}");
+}
+
+#[tokio::test]
 async fn mount_points_behind_symlinks_stay_inside() {
     if !is_root() {
         return;

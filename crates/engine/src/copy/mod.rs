@@ -194,7 +194,7 @@ impl Step<'_> {
         let Copied { key, content, attributes, items } = copied;
         let store = &self.build.engine.store;
         let (lowers, view) = match op.link {
-            true => (Vec::new(), None),
+            true => (Arc::default(), None),
             false => (base.materialize(store).await?, Some(base.view(store).await?)),
         };
         self.begin();
