@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 use crate::{
     error::{At, Result, StoreError},
@@ -17,6 +17,10 @@ use crate::{
 
 /// How long a writer waits for other processes' transactions, all of which are short.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of log that a build may leave behind. The next process reads all of it before anything else,
+/// a page of 4 KiB at a time.
+const LONGEST_LOG: u64 = 128 << 10;
 
 /// Statements kept prepared.
 const STATEMENTS: usize = 64;
@@ -96,6 +100,25 @@ impl Index {
         let value = self.write(change);
         self.read(|connection| connection.pragma_update(None, "synchronous", "NORMAL"))?;
         value
+    }
+
+    /// Moves the log into the database if it has grown long, unless another process is reading.
+    pub(crate) fn shorten_log(&self) -> Result<()> {
+        let mut log = self.path.as_os_str().to_owned();
+        log.push("-wal");
+        if fs::metadata(Path::new(&log)).map_or(0, |metadata| metadata.len()) <= LONGEST_LOG {
+            return Ok(());
+        }
+        self.read(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            // Whoever reads or writes right now keeps it from being truncated, and does so later.
+            let truncated = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            match truncated {
+                Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => Err(error),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Names the index in an error.

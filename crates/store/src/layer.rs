@@ -2,7 +2,7 @@
 
 use archway_oci::{Descriptor, Digest};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{Result, SnapshotKey, Store, cache};
 
@@ -72,9 +72,8 @@ impl<'a> Layers<'a> {
             insert
                 .execute(params![snapshot, compression, diff_id.as_str(), digest.as_str(), size, media_type])
                 .map_err(|error| index.failed(error))?;
-            Ok(())
-        })?;
-        self.set_diff_id(digest, diff_id)
+            note_diff_id(t, digest, diff_id).map_err(|error| index.failed(error))
+        })
     }
 
     /// The diffID of a layer blob.
@@ -90,12 +89,7 @@ impl<'a> Layers<'a> {
     /// Notes the diffID of a layer blob.
     pub fn set_diff_id(&self, digest: &Digest, diff_id: &Digest) -> Result<()> {
         let index = &self.store.inner.index;
-        index.write(|t| {
-            t.prepare_cached("INSERT OR REPLACE INTO diff_ids VALUES (?1, ?2)")
-                .and_then(|mut insert| insert.execute([digest.as_str(), diff_id.as_str()]))
-                .map_err(|error| index.failed(error))
-        })?;
-        Ok(())
+        index.write(|t| note_diff_id(t, digest, diff_id).map_err(|error| index.failed(error)))
     }
 
     /// The snapshot extracted from a layer with this diffID, if it is there.
@@ -133,4 +127,9 @@ impl<'a> Layers<'a> {
     fn digest(&self, text: &str) -> Result<Digest> {
         text.parse().map_err(|_| self.store.inner.index.invalid("layer"))
     }
+}
+
+fn note_diff_id(connection: &Connection, digest: &Digest, diff_id: &Digest) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO diff_ids VALUES (?1, ?2)")?;
+    insert.execute([digest.as_str(), diff_id.as_str()]).map(drop)
 }

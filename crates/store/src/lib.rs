@@ -177,7 +177,8 @@ impl Store {
             return Ok(());
         }
         let written = cache_mount::Written::find(self);
-        let synced = durability::sync(&self.inner.root, &self.inner.index);
+        let synced = durability::sync(&self.inner.root, &self.inner.index)
+            .and_then(|()| self.inner.index.shorten_log());
         match written.and_then(|written| synced.map(|()| written)) {
             Ok(written) => written.are_synced(),
             Err(error) => {
@@ -223,7 +224,7 @@ impl Store {
     /// Keeps `object` in the store for as long as this handle lives. To be called before looking
     /// whether the object is there.
     fn protect(&self, object: &str) -> Result<()> {
-        self.session()?.protect(&self.inner.root, object)
+        self.session()?.protect(object)
     }
 
     /// To be called when an object was put in place.

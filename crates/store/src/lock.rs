@@ -17,6 +17,29 @@ pub struct Lock {
     path: PathBuf,
 }
 
+/// A lock that is taken shared again and again for a moment, its file kept open. That file is never
+/// removed.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    file: File,
+    path: PathBuf,
+}
+
+impl Gate {
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(&path).at(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Does `work` with the lock held. The kernel knows one holder for an open file, hence `&mut`.
+    pub(crate) fn shared<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        flock(&self.file, Mode::Shared).at(&self.path)?;
+        let result = work();
+        self.file.unlock().at(&self.path)?;
+        result
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Mode {
     Exclusive,
@@ -28,10 +51,6 @@ enum Mode {
 impl Lock {
     pub(crate) fn exclusive(path: PathBuf) -> Result<Self> {
         Ok(Self::acquire(path, Mode::Exclusive)?.expect("waiting ends with the lock"))
-    }
-
-    pub(crate) fn shared(path: PathBuf) -> Result<Self> {
-        Ok(Self::acquire(path, Mode::Shared)?.expect("waiting ends with the lock"))
     }
 
     pub(crate) fn try_exclusive(path: PathBuf) -> Result<Option<Self>> {

@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     error::{At, Result, StoreError},
-    lock::Lock,
+    lock::Gate,
     root::Root,
 };
 
@@ -38,33 +38,39 @@ pub(crate) struct Session {
 struct Lease {
     file: File,
     objects: HashSet<String>,
+    /// The garbage lock.
+    collecting: Gate,
 }
 
 impl Session {
     pub(crate) fn start(root: &Root) -> Result<Self> {
         let sessions = root.sessions();
+        let mut collecting = Gate::open(root.garbage_lock())?;
         // The collector must not see the session before its lease is locked.
-        let _collecting = Lock::shared(root.garbage_lock())?;
-        let directory = tempfile::Builder::new()
-            .prefix(&format!("{}-", std::process::id()))
-            .tempdir_in(&sessions)
-            .at(&sessions)?
-            .keep();
-        let path = directory.join(LEASE);
-        let file = File::options().create_new(true).append(true).open(&path).at(&path)?;
-        file.lock().at(&path)?;
-        let lease = Mutex::new(Lease { file, objects: HashSet::new() });
+        let (directory, file) = collecting.shared(|| {
+            let directory = tempfile::Builder::new()
+                .prefix(&format!("{}-", std::process::id()))
+                .tempdir_in(&sessions)
+                .at(&sessions)?
+                .keep();
+            let path = directory.join(LEASE);
+            let file = File::options().create_new(true).append(true).open(&path).at(&path)?;
+            file.lock().at(&path)?;
+            Ok((directory, file))
+        })?;
+        let lease = Mutex::new(Lease { file, objects: HashSet::new(), collecting });
         Ok(Self { directory, lease, next: AtomicU64::new(0), spare_work: Mutex::new(Vec::new()) })
     }
 
     /// Names `object` in the lease, unless it is there.
-    pub(crate) fn protect(&self, root: &Root, object: &str) -> Result<()> {
+    pub(crate) fn protect(&self, object: &str) -> Result<()> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lease.objects.contains(object) {
-            let _collecting = Lock::shared(root.garbage_lock())?;
+        let Lease { file, objects, collecting } = &mut *lease;
+        if !objects.contains(object) {
             // A line that a full disk cut short ends here.
-            lease.file.write_all(format!("\n{object}").as_bytes()).at(&self.directory)?;
-            lease.objects.insert(object.to_owned());
+            let line = format!("\n{object}");
+            collecting.shared(|| file.write_all(line.as_bytes()).at(&self.directory))?;
+            objects.insert(object.to_owned());
         }
         Ok(())
     }
@@ -88,7 +94,15 @@ impl Session {
     }
 
     /// Takes back a work directory that nothing is mounted on.
+    ///
+    /// What overlayfs made in it (`work`, and the marks of a volatile mount) it would remove at the next
+    /// mount. It is moved aside and goes with the session: to remove and make the same files over and over
+    /// takes some file systems longer each time (ext4 without a journal looks at all inodes that were freed
+    /// within a minute before it takes one).
     pub(crate) fn give_work(&self, path: PathBuf) {
+        let used = path.join(format!("used-{}", self.next.fetch_add(1, Ordering::Relaxed)));
+        // Nothing was mounted on it, or it cannot be moved: then overlayfs cleans it.
+        let _ = fs::rename(path.join("work"), used);
         self.spare_work.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
 }

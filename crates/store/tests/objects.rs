@@ -88,6 +88,56 @@ fn the_first_of_two_equal_snapshots_stays() {
 }
 
 #[test]
+fn a_work_directory_is_used_again_without_what_a_mount_left_in_it() {
+    let (_directory, store) = store();
+    let first = store.snapshots().begin().unwrap();
+    let work = first.work().to_owned();
+    // As overlayfs leaves it after a volatile mount.
+    fs::create_dir_all(work.join("work/incompat/volatile")).unwrap();
+    fs::write(work.join("work/incompat/volatile/dirty"), "").unwrap();
+    store.snapshots().commit(first, &key("first")).unwrap();
+    let second = store.snapshots().begin().unwrap();
+    assert_eq!(second.work(), work);
+    assert!(!work.join("work").exists());
+    store.snapshots().commit(second, &key("second")).unwrap();
+    let root = store.root().to_owned();
+    drop(store);
+    assert_eq!(fs::read_dir(root.join("sessions")).unwrap().count(), 0);
+}
+
+/// Puts many records and an object, and syncs.
+fn build(store: &Store, name: &str) {
+    for number in 0..200 {
+        let key = CacheKey::from(blake3::hash(format!("{name} {number}").as_bytes()));
+        let metadata = name.repeat(20);
+        let record = CacheRecord { snapshot: None, created: jiff::Timestamp::now(), metadata };
+        store.cache().put(&key, &record).unwrap();
+    }
+    store.blobs().put(name.as_bytes()).unwrap();
+    store.sync().unwrap();
+}
+
+#[test]
+fn a_build_leaves_a_short_log() {
+    let (_directory, store) = store();
+    let log = || fs::metadata(store.root().join("index.sqlite-wal")).unwrap().len();
+    build(&store, "one");
+    assert_eq!(log(), 0);
+    let key = CacheKey::from(blake3::hash(b"one 199"));
+    let other = Store::open(store.root()).unwrap();
+    assert!(other.cache().get(&key).unwrap().is_some());
+
+    // Somebody in the middle of reading has no effect on the build, only on the log.
+    let reader = rusqlite::Connection::open(store.root().join("index.sqlite")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM cache").unwrap();
+    build(&store, "two");
+    assert!(log() > 0);
+    reader.execute_batch("COMMIT").unwrap();
+    build(&store, "three");
+    assert_eq!(log(), 0);
+}
+
+#[test]
 fn what_is_not_committed_leaves_nothing() {
     let (_directory, store) = store();
     let pending = store.snapshots().begin().unwrap();
