@@ -80,11 +80,14 @@ fn raw_json() -> Events {
 
 fn plain_lines() -> Events {
     let printer = Arc::new(Mutex::new(plain::Printer::default()));
+    // Asked once: a build has many lines, and the terminal answers to a system call.
+    let colors = anstream::AutoStream::choice(&std::io::stderr());
     Events::new(move |event| {
         let lines = printer.lock().expect("no holder panics").lines(&event);
-        let mut error = anstream::stderr().lock();
-        for line in lines {
-            let _ = writeln!(error, "{line}");
+        if !lines.is_empty() {
+            let text = lines.join("\n") + "\n";
+            let mut error = anstream::AutoStream::new(std::io::stderr().lock(), colors);
+            let _ = error.write_all(text.as_bytes());
         }
     })
 }
