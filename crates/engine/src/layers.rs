@@ -14,7 +14,7 @@ use archway_registry::GrowingBlob;
 use archway_store::{LayerRecord, SnapshotKey, Store};
 use futures_util::{
     FutureExt as _,
-    future::{BoxFuture, Shared},
+    future::{self, BoxFuture, Shared},
 };
 use tokio::sync::Semaphore;
 
@@ -108,15 +108,11 @@ impl LayerMaker {
     fn begin(&self, delta: &SnapshotKey, form: Form, wanted: For) -> Option<Making> {
         let workshop = self.workshop.as_ref()?;
         let mut making = self.making.lock().expect("no holder panics");
-        let entry = making.entry((*delta, form)).or_insert_with(|| {
-            let task = tokio::spawn(workshop.clone().layer(*delta, form, wanted));
-            async move {
-                task.await
-                    .unwrap_or_else(|panic| Err(StepError::Panicked(panic.to_string())))
-                    .map_err(Arc::new)
-            }
-            .boxed()
-            .shared()
+        let entry = making.entry((*delta, form)).or_insert_with(|| match workshop.find(delta, form) {
+            // To look takes less time than to wake another thread.
+            Ok(Some(known)) => future::ready(Ok(known)).boxed().shared(),
+            // An error comes again, where somebody waits for it.
+            Ok(None) | Err(_) => begun(workshop.clone().layer(*delta, form, wanted)),
         });
         Some(entry.clone())
     }
@@ -129,6 +125,17 @@ enum For {
     Image,
     /// Other machines only.
     Cache,
+}
+
+fn begun(work: impl Future<Output = Result<Layer, StepError>> + Send + 'static) -> Making {
+    let task = tokio::spawn(work);
+    async move {
+        task.await
+            .unwrap_or_else(|panic| Err(StepError::Panicked(panic.to_string())))
+            .map_err(Arc::new)
+    }
+    .boxed()
+    .shared()
 }
 
 async fn ended(making: Making) -> Result<Layer, StepError> {

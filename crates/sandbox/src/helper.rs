@@ -8,6 +8,7 @@
 //! wrong: it comes when the *thread* that forked the helper ends.)
 
 use std::{
+    cell::OnceCell,
     ffi::CString,
     io::IoSliceMut,
     mem::MaybeUninit,
@@ -30,6 +31,7 @@ use crate::{
     fault::{At, Fault},
     plan::{Emulator, Plan},
     reply::Reply,
+    seccomp,
     sys::{self, Clone},
     wire::Wire as _,
 };
@@ -44,7 +46,7 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEW
 ///
 /// # Safety
 /// Must be called in a process that was just forked: closes every file descriptor but `control`.
-pub(crate) unsafe fn serve(control: OwnedFd, filter: Option<&[libc::sock_filter]>) -> ! {
+pub(crate) unsafe fn serve(control: OwnedFd) -> ! {
     // SAFETY: the caller's other file descriptors are never used or dropped: this function does not
     // return, and the process ends without running destructors.
     let ready = unsafe { sys::close_all_but(control.as_fd()) }.is_ok() && occupy_standard_streams().is_ok();
@@ -52,7 +54,7 @@ pub(crate) unsafe fn serve(control: OwnedFd, filter: Option<&[libc::sock_filter]
     let _ = rustix::process::setsid();
     sys::reset_signals();
     if ready {
-        Helper { control, filter, runs: Vec::new(), registry: None }.serve();
+        Helper { control, filter: OnceCell::new(), runs: Vec::new(), registry: None }.serve();
     }
     sys::exit(0)
 }
@@ -69,9 +71,10 @@ fn occupy_standard_streams() -> Result<(), Errno> {
     Ok(())
 }
 
-struct Helper<'a> {
+struct Helper {
     control: OwnedFd,
-    filter: Option<&'a [libc::sock_filter]>,
+    /// The system call filter. Made for the first process: a build that finds everything in the cache has none.
+    filter: OnceCell<Option<Vec<libc::sock_filter>>>,
     runs: Vec<Run>,
     /// Made when the first process needs it.
     registry: Option<Registry>,
@@ -97,7 +100,7 @@ struct Started {
     cgroups: Vec<CString>,
 }
 
-impl Helper<'_> {
+impl Helper {
     fn serve(&mut self) {
         while let Ok(ready) = self.poll() {
             // First what was there when polling.
@@ -182,6 +185,7 @@ impl Helper<'_> {
             _ => None,
         };
         let (report, writer) = pipe_with(PipeFlags::CLOEXEC).at(Step::Namespaces)?;
+        let filter = self.filter.get_or_init(seccomp::filter).as_deref();
         let network = if plan.isolated_network { libc::CLONE_NEWNET } else { 0 };
         let groups = if plan.cgroups.is_empty() { libc::CLONE_NEWCGROUP } else { 0 };
         // SAFETY: the helper has one thread.
@@ -189,7 +193,7 @@ impl Helper<'_> {
             Clone::Child => {
                 let streams = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
                 let emulation = emulation.and(self.registry.as_ref()).map(Registry::user_namespace);
-                let birth = Birth { plan: &plan, streams, filter: self.filter, emulation };
+                let birth = Birth { plan: &plan, streams, filter, emulation };
                 birth.live(writer.as_fd())
             }
             Clone::Parent { pidfd, .. } => Ok(Started { process: pidfd, report, cgroups: plan.cgroups }),

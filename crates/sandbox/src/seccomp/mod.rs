@@ -4,6 +4,7 @@ mod bpf;
 mod policy;
 
 use bpf::Table;
+use policy::Policy;
 
 /// The filter for this machine's processes; `None` on machines whose system calls we have no table of.
 ///
@@ -16,11 +17,11 @@ pub(crate) fn filter() -> Option<Vec<libc::sock_filter>> {
 /// Rules for the calls of an architecture's table in the `syscalls` crate.
 #[allow(unused_macros)]
 macro_rules! table {
-    ($architecture:ident, $audit_arch:expr, $further:expr) => {
+    ($policy:expr, $architecture:ident, $audit_arch:expr, $further:expr) => {
         Table {
             audit_arch: $audit_arch,
             rules: syscalls::$architecture::Sysno::iter()
-                .map(|call| (call.id().cast_unsigned(), policy::rule(call.name())))
+                .map(|call| (call.id().cast_unsigned(), $policy.rule(call.name())))
                 .chain($further)
                 .collect(),
         }
@@ -35,14 +36,19 @@ const fn audit_arch(machine: u32, is_64_bit: bool) -> u32 {
 
 #[cfg(target_arch = "x86_64")]
 fn tables() -> Vec<Table> {
-    vec![table!(x86_64, audit_arch(62, true), []), table!(x86, audit_arch(3, false), [])]
+    let policy = Policy::new();
+    vec![table!(policy, x86_64, audit_arch(62, true), []), table!(policy, x86, audit_arch(3, false), [])]
 }
 
 #[cfg(target_arch = "aarch64")]
 fn tables() -> Vec<Table> {
     // `breakpoint`, `cacheflush` and `set_tls` of 32-bit ARM are far from the others.
     let private = [0xf_0001, 0xf_0002, 0xf_0005].map(|number| (number, policy::Rule::Allow));
-    vec![table!(aarch64, audit_arch(183, true), []), table!(arm, audit_arch(40, false), private)]
+    let policy = Policy::new();
+    vec![
+        table!(policy, aarch64, audit_arch(183, true), []),
+        table!(policy, arm, audit_arch(40, false), private),
+    ]
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -70,8 +76,9 @@ mod tests {
         assert_eq!(native(x86_64::Sysno::clone3), ENOSYS);
         assert_eq!(compat(x86::Sysno::openat), ALLOWED);
         assert_eq!(compat(x86::Sysno::umount), EPERM);
+        let policy = Policy::new();
         for call in x86_64::Sysno::iter() {
-            let expected = match policy::rule(call.name()) {
+            let expected = match policy.rule(call.name()) {
                 policy::Rule::Allow | policy::Rule::Clone | policy::Rule::Personality => ALLOWED,
                 policy::Rule::Deny | policy::Rule::Socket => EPERM,
                 policy::Rule::Absent => ENOSYS,

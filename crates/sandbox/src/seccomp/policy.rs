@@ -40,21 +40,36 @@ pub(super) const SOCKET_FAMILIES: [(u32, u32); 8] =
 /// for the current one.
 pub(super) const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/// The rule for a system call that the kernel has.
-pub(super) fn rule(name: &str) -> Rule {
-    match name {
-        "clone" => Rule::Clone,
-        // Its flags are behind a pointer, where a filter cannot look; without it, `clone` is used.
-        "clone3" => Rule::Absent,
-        "socket" => Rule::Socket,
-        "personality" => Rule::Personality,
-        name if allowed().any(|other| other == name) => Rule::Allow,
-        _ => Rule::Deny,
+/// The policy, in the form in which it is asked.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// The [`allowed`] names, sorted: the tables of two architectures ask for 800 names, among 350.
+    allowed: Vec<&'static str>,
+}
+
+impl Policy {
+    pub(super) fn new() -> Self {
+        let mut allowed: Vec<_> = allowed().collect();
+        allowed.sort_unstable();
+        Self { allowed }
+    }
+
+    /// The rule for a system call that the kernel has.
+    pub(super) fn rule(&self, name: &str) -> Rule {
+        match name {
+            "clone" => Rule::Clone,
+            // Its flags are behind a pointer, where a filter cannot look; without it, `clone` is used.
+            "clone3" => Rule::Absent,
+            "socket" => Rule::Socket,
+            "personality" => Rule::Personality,
+            name if self.allowed.binary_search(&name).is_ok() => Rule::Allow,
+            _ => Rule::Deny,
+        }
     }
 }
 
 /// The names of all calls that are allowed whatever their arguments.
-pub(super) fn allowed() -> impl Iterator<Item = &'static str> {
+fn allowed() -> impl Iterator<Item = &'static str> {
     [FILES, PATHS, ATTRIBUTES, EVENTS, MEMORY, PROCESSES, IDENTITY, SIGNALS, TIME, SOCKETS, IPC, MACHINE]
         .into_iter()
         .flat_map(str::split_whitespace)
@@ -169,8 +184,9 @@ mod tests {
             init_module finit_module delete_module kexec_load perf_event_open swapon settimeofday clock_settime
             open_by_handle_at fsopen move_mount open_tree mount_setattr userfaultfd io_uring_setup iopl ioperm acct
             quotactl sethostname syslog kcmp pidfd_getfd fanotify_init";
+        let policy = Policy::new();
         for name in denied.split_whitespace() {
-            assert_eq!(rule(name), Rule::Deny, "{name}");
+            assert_eq!(policy.rule(name), Rule::Deny, "{name}");
         }
     }
 }
