@@ -22,7 +22,7 @@ SAMPLE_SECONDS = 0.02
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
-_ERROR_LINES = 12
+_ERROR_LINES = 4
 
 
 class ToolFailed(Exception):
@@ -81,7 +81,7 @@ def _run(command, environment):
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if status != 0:
-            raise ToolFailed(f"{' '.join(command)}: {status}\n{_last_lines(errors)}")
+            raise ToolFailed(f"{pathlib.Path(command[0]).name}: {status}\n{_last_lines(errors)}")
         output.seek(0)
         return seconds, output.read().decode(errors="replace")
 

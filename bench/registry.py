@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import time
 
+from .discard import discard
+
 ADDRESS = "localhost:5000"  # always free: the network namespace is our own
 
 _CONFIGURATION = """\
@@ -68,7 +70,7 @@ class Registry:
 
     def remove(self):
         self.stop()
-        shutil.rmtree(self._directory)
+        discard(self._directory)
 
 
 def _copy(source, target):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 
+from .discard import discard
 from .measure import ToolFailed, run
 from .registry import ADDRESS
 
@@ -90,13 +91,13 @@ class Tool:
         """Ends what was started."""
 
     def remove(self):
-        """Ends it and removes its directory, with what a program that was killed had mounted there."""
+        """Ends it and puts its directory away, without what a program that was killed had mounted there."""
         self.stop()
         mounts = pathlib.Path("/proc/self/mounts").read_text().splitlines()
         below = [mount.split()[1] for mount in mounts if mount.split()[1].startswith(f"{self.directory}/")]
         for mount in reversed(below):
             subprocess.run(["umount", "--lazy", mount], check=False)
-        subprocess.run(["rm", "-rf", self.directory], check=True)
+        discard(self.directory)
 
 
 class Archway(Tool):
