@@ -368,7 +368,7 @@ mod tests {
     fn what_is_wrong_is_said_with_the_nearest_spelling() {
         let cases = [
             ("type=registy,ref=a", "unknown type of cache `registy`", Some("did you mean `registry`?")),
-            ("type=registry,rf=a", "unknown key of type=registry `rf`", Some("did you mean `ref`?")),
+            ("type=registry,reff=a", "unknown key of type=registry `reff`", Some("did you mean `ref`?")),
             ("type=registry", "type=registry needs ref=", None),
             ("type=local,src=x", "unknown key of type=local `src`", None),
             ("ref=a,mode=max", "there is no type= beside ref, mode", None),
