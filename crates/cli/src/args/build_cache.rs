@@ -372,7 +372,7 @@ mod tests {
             ("type=registry", "type=registry needs ref=", None),
             ("type=local,src=x", "unknown key of type=local `src`", None),
             ("ref=a,mode=max", "there is no type= beside ref, mode", None),
-            ("type=registry,ref=a,mode=mx", "unknown mode `mx`", Some("did you mean `max`?")),
+            ("type=registry,ref=a,mode=maxx", "unknown mode `maxx`", Some("did you mean `max`?")),
             ("type=registry,ref=a,ref=b", "`ref` is given twice", None),
             ("type=local,dest=x,compression-level=3", "compression-level= needs compression=", None),
             ("type=local,dest=x,force-compression=true", "force-compression=true needs compression=", None),
