@@ -212,7 +212,7 @@ fn a_newer_store_is_refused() {
     let index = rusqlite::Connection::open(root.join("index.sqlite")).unwrap();
     index.pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&root).unwrap_err();
-    assert!(matches!(error, StoreError::NewerStore { found: 99, supported: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerStore { found: 99, supported: 2, .. }), "{error:?}");
 }
 
 #[test]
