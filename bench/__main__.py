@@ -135,6 +135,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="size of the trees, to try the bench itself")
     parser.add_argument("--write", action="store_true", help="write the results also if not all was measured")
+    parser.add_argument("--add", action="store_true", help="write the results into those of the same machine and commit")
     parser.add_argument("--render", action="store_true", help="write the page and the chart again, measure nothing")
     parser.add_argument("--archway", type=pathlib.Path, default=ROOT / "target/release/archway")
     parser.add_argument("--testkit", type=pathlib.Path, default=ROOT / "target/release/archway-testkit")
@@ -193,7 +194,11 @@ def main():
     print()
     for row, verdict in targets.check(results):
         print(f"{row:<14} {verdict.target:<28} {verdict.measured:>9}  {_WORDS[verdict.met]}")
-    if is_whole or options.write:
+    if options.add:
+        written = Results.read(HERE / "results.json")
+        written.take(results)
+        write(written)
+    elif is_whole or options.write:
         write(results)
 
 

@@ -40,6 +40,21 @@ class Results:
         samples = self.of(row, tool)
         return max(sample.peak_bytes for sample in samples) if samples else None
 
+    def take(self, other):
+        """Puts the rows of another run in the place of those here. Both have to be of one machine, commit and number of rounds."""
+        for fact in ("machine", "commit", "rounds"):
+            here, there = (str(results.facts.get(fact)).removesuffix("-dirty") for results in (self, other))
+            if here != there:
+                raise ValueError(f"results of another {fact} cannot be put together: {here}, {there}")
+        for row in other.rows():
+            self.samples.pop(row, None)
+            self.failures.pop(row, None)
+        self.samples.update(other.samples)
+        self.failures.update(other.failures)
+        added = {name: value for name, value in other.facts.items() if not self.facts.get(name)}
+        self.facts.update(added)
+        self.facts["versions"] |= other.facts["versions"]
+
     def write(self, file):
         samples = {
             row: {tool: [dataclasses.asdict(sample) for sample in samples] for tool, samples in tools.items()}

@@ -39,6 +39,19 @@ class Samples(unittest.TestCase):
             some_results().write(file)
             self.assertEqual(Results.read(file), some_results())
 
+    def test_of_another_run_take_the_place_of_their_rows(self):
+        here, other = some_results(), some_results()
+        other.facts["commit"] = "abc-dirty"
+        other.samples = {"ctx": {"archway": [sample(9.0)]}}
+        other.failures = {}
+        here.take(other)
+        self.assertEqual(here.of("ctx", "buildkit"), [])
+        self.assertEqual(here.median("ctx", "archway"), 9.0)
+        self.assertEqual(here.median("base", "buildkit"), 4.0)
+        self.assertEqual(here.failure("start", "buildah"), "too many <layers>")
+        with self.assertRaisesRegex(ValueError, "machine"):
+            here.take(Results({**here.facts, "machine": "two"}))
+
     def test_medians_are_not_moved_by_one_slow_round(self):
         self.assertEqual(some_results().median("ctx", "archway"), 1.1)
 
