@@ -51,6 +51,33 @@ pub(crate) struct ResourceArgs {
     cpuset_mems: Option<String>,
 }
 
+/// One limit as it was given.
+#[derive(Debug, Clone, Copy)]
+struct Limit<'a> {
+    flag: &'static str,
+    key: &'a str,
+    value: &'a str,
+}
+
+impl<'a> Limit<'a> {
+    /// By a flag of its own, which has the name of the key.
+    fn of_flag(flag: &'static str, value: &'a str) -> Self {
+        Self { flag, key: flag.trim_start_matches('-'), value }
+    }
+
+    fn wrong(&self, hint: &str) -> CliError {
+        let said = match self.flag {
+            FLAG => format!("{}={}", self.key, self.value),
+            _ => self.value.to_owned(),
+        };
+        CliError::Usage {
+            flag: self.flag,
+            message: format!("`{said}` is no limit"),
+            hint: Some(hint.to_owned()),
+        }
+    }
+}
+
 /// Flags of the processor's time, before they are put together.
 #[derive(Default)]
 struct Cpu {
@@ -63,41 +90,43 @@ impl ResourceArgs {
     /// What these arguments say. As in buildx, `--resource` wins over the other flags.
     pub(super) fn resources(&self) -> Result<Resources, CliError> {
         let flags = [
-            ("memory", &self.memory),
-            ("memory-swap", &self.memory_swap),
-            ("cpus", &self.cpus),
-            ("cpu-shares", &self.cpu_shares),
-            ("cpu-period", &self.cpu_period),
-            ("cpu-quota", &self.cpu_quota),
-            ("cpuset-cpus", &self.cpuset_cpus),
-            ("cpuset-mems", &self.cpuset_mems),
+            ("--memory", &self.memory),
+            ("--memory-swap", &self.memory_swap),
+            ("--cpus", &self.cpus),
+            ("--cpu-shares", &self.cpu_shares),
+            ("--cpu-period", &self.cpu_period),
+            ("--cpu-quota", &self.cpu_quota),
+            ("--cpuset-cpus", &self.cpuset_cpus),
+            ("--cpuset-mems", &self.cpuset_mems),
         ];
-        let mut pairs: Vec<(&str, &str)> =
-            flags.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect();
+        let mut limits: Vec<Limit<'_>> = flags
+            .into_iter()
+            .filter_map(|(flag, value)| Some(Limit::of_flag(flag, value.as_deref()?)))
+            .collect();
         for text in &self.resource {
             let (key, value) = text
                 .split_once('=')
                 .ok_or_else(|| CliError::usage(FLAG, format!("`{text}` is not KEY=VALUE")))?;
-            pairs.push((key.trim(), value.trim()));
+            limits.push(Limit { flag: FLAG, key: key.trim(), value: value.trim() });
         }
-        parse(&pairs)
+        parse(&limits)
     }
 }
 
-fn parse(pairs: &[(&str, &str)]) -> Result<Resources, CliError> {
+fn parse(limits: &[Limit<'_>]) -> Result<Resources, CliError> {
     let mut resources = Resources::default();
     let mut cpu = Cpu::default();
-    for (key, value) in pairs {
-        match *key {
-            "memory" => resources.memory = Some(bytes(key, value)?),
-            "memory-swap" if *value == "-1" => resources.swap = Some(Swap::Unlimited),
-            "memory-swap" => resources.swap = Some(Swap::Bytes(bytes(key, value)?)),
-            "cpus" => cpu.count = Some(count(key, value)?),
-            "cpu-shares" => resources.cpu_shares = Some(number(key, value)?),
-            "cpu-period" => cpu.period = Some(number(key, value)?),
-            "cpu-quota" => cpu.quota = Some(number(key, value)?),
-            "cpuset-cpus" => resources.cpuset_cpus = Some(set(key, value)?),
-            "cpuset-mems" => resources.cpuset_mems = Some(set(key, value)?),
+    for limit in limits {
+        match limit.key {
+            "memory" => resources.memory = Some(bytes(limit)?),
+            "memory-swap" if limit.value == "-1" => resources.swap = Some(Swap::Unlimited),
+            "memory-swap" => resources.swap = Some(Swap::Bytes(bytes(limit)?)),
+            "cpus" => cpu.count = Some(count(limit)?),
+            "cpu-shares" => resources.cpu_shares = Some(number(limit)?),
+            "cpu-period" => cpu.period = Some(number(limit)?),
+            "cpu-quota" => cpu.quota = Some(number(limit)?),
+            "cpuset-cpus" => resources.cpuset_cpus = Some(set(limit)?),
+            "cpuset-mems" => resources.cpuset_mems = Some(set(limit)?),
             other => return Err(value::unknown(FLAG, "resource", other, &KEYS)),
         }
     }
@@ -124,46 +153,55 @@ fn parse(pairs: &[(&str, &str)]) -> Result<Resources, CliError> {
     Ok(resources)
 }
 
-fn wrong(key: &str, value: &str, hint: &str) -> CliError {
-    CliError::Usage {
-        flag: FLAG,
-        message: format!("`{key}={value}` is no limit"),
-        hint: Some(hint.to_owned()),
-    }
+fn bytes(limit: &Limit<'_>) -> Result<u64, CliError> {
+    let bytes = size::bytes(limit.value).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| limit.wrong("want a size such as 512m or 2g"))
 }
 
-fn bytes(key: &str, value: &str) -> Result<u64, CliError> {
-    let bytes = size::bytes(value).filter(|bytes| *bytes > 0);
-    bytes.ok_or_else(|| wrong(key, value, "want a size such as 512m or 2g"))
-}
-
-fn number(key: &str, value: &str) -> Result<u64, CliError> {
-    let number = value.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| wrong(key, value, "want a number above 0"))
+fn number(limit: &Limit<'_>) -> Result<u64, CliError> {
+    let number = limit.value.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| limit.wrong("want a number above 0"))
 }
 
 /// The kernel gives no less than a hundredth of a processor.
-fn count(key: &str, value: &str) -> Result<f64, CliError> {
-    let count = value.parse::<f64>().ok().filter(|count| (0.01..=1e6).contains(count));
-    count.ok_or_else(|| wrong(key, value, "want a number of processors of at least 0.01, such as 1.5"))
+fn count(limit: &Limit<'_>) -> Result<f64, CliError> {
+    let count = limit.value.parse::<f64>().ok().filter(|count| (0.01..=1e6).contains(count));
+    count.ok_or_else(|| limit.wrong("want a number of processors of at least 0.01, such as 1.5"))
 }
 
 /// `0-2,7`
-fn set(key: &str, value: &str) -> Result<String, CliError> {
+fn set(limit: &Limit<'_>) -> Result<String, CliError> {
     let is_number = |text: &str| text.parse::<u32>().is_ok();
     let is_range = |text: &str| match text.split_once('-') {
         Some((first, last)) => is_number(first) && is_number(last),
         None => is_number(text),
     };
-    match value.split(',').all(is_range) {
-        true => Ok(value.to_owned()),
-        false => Err(wrong(key, value, "want a list such as 0-2,7")),
+    match limit.value.split(',').all(is_range) {
+        true => Ok(limit.value.to_owned()),
+        false => Err(limit.wrong("want a list such as 0-2,7")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(pairs: &[(&'static str, &str)]) -> Result<Resources, CliError> {
+        let limits: Vec<Limit<'_>> =
+            pairs.iter().map(|(key, value)| Limit { flag: FLAG, key, value }).collect();
+        super::parse(&limits)
+    }
+
+    #[test]
+    fn an_error_names_the_flag_that_was_given() {
+        for (limit, said) in [
+            (Limit::of_flag("--memory", "20z"), "--memory: `20z` is no limit"),
+            (Limit { flag: FLAG, key: "memory", value: "20z" }, "--resource: `memory=20z` is no limit"),
+        ] {
+            let error = super::parse(&[limit]).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
 
     #[test]
     fn limits_have_dockers_words() {

@@ -118,5 +118,5 @@ fn a_limit_that_cannot_be_kept_is_an_error_before_the_first_step() {
         assert!(!run.stderr.contains("| ran"), "{}", run.stderr);
     }
     let run = scene.build(&["--memory=0"]).exited(2);
-    assert!(run.stderr.contains("`memory=0` is no limit"), "{}", run.stderr);
+    assert!(run.stderr.contains("--memory: `0` is no limit"), "{}", run.stderr);
 }

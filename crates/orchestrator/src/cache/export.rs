@@ -86,8 +86,9 @@ impl std::fmt::Display for Outcome {
         match self {
             Self::Nothing => f.write_str("nothing new"),
             Self::Results { records, layers, bytes } => {
-                let megabytes = *bytes as f64 / 1e6;
-                write!(f, "{records} results, {layers} layers of {megabytes:.1} MB")
+                let (unit, name) = if *bytes < 1_000_000 { (1e3, "kB") } else { (1e6, "MB") };
+                let size = *bytes as f64 / unit;
+                write!(f, "{records} results, {layers} layers of {size:.1} {name}")
             }
         }
     }
