@@ -9,10 +9,14 @@
 
 use std::{
     cell::OnceCell,
-    ffi::CString,
+    ffi::{CString, OsStr},
     io::IoSliceMut,
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use rustix::{
@@ -25,7 +29,7 @@ use rustix::{
 };
 
 use crate::{
-    Exit, Step,
+    Exit, Step, cgroup,
     child::Birth,
     emulation::namespace::Registry,
     fault::{At, Fault},
@@ -112,7 +116,10 @@ impl Helper {
                 }
             }
             for index in ended.into_iter().rev() {
-                self.runs.swap_remove(index);
+                let run = self.runs.swap_remove(index);
+                if run.killed {
+                    run.remove_groups();
+                }
             }
             if ready.request && !self.take_request() {
                 break;
@@ -123,10 +130,7 @@ impl Helper {
         }
         for run in &self.runs {
             let _ = run.reap();
-            // Who made them may have been killed.
-            for group in &run.cgroups {
-                let _ = rustix::fs::rmdir(group.as_c_str());
-            }
+            run.remove_groups();
         }
     }
 
@@ -224,6 +228,14 @@ struct Events {
 }
 
 impl Run {
+    /// Removes the control groups of a process that is gone. Whoever made them does so, too, but may have
+    /// been killed.
+    fn remove_groups(&self) {
+        for group in &self.cgroups {
+            cgroup::remove(Path::new(OsStr::from_bytes(group.as_bytes())));
+        }
+    }
+
     /// Handles events; `true` if the process has ended.
     fn attend(&mut self, events: Events) -> bool {
         if events.replies && !self.killed {

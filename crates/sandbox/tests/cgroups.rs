@@ -6,11 +6,15 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::fd::OwnedFd,
+    time::{Duration, Instant},
 };
 
 use archway_sandbox::{CgroupError, Cgroups, CpuTime, Exit, Resources, Sandbox, Stdio};
 use archway_testkit::tools;
 use fixture::{Fixture, is_root, output, run};
+
+/// For what takes a moment.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// `None` where this machine has no groups for us.
 fn prepare(resources: &Resources) -> Option<Cgroups> {
@@ -69,6 +73,27 @@ async fn a_process_is_in_its_groups_and_they_go_with_it() {
     let directories = cgroup.directories().to_vec();
     drop(cgroup);
     assert!(directories.iter().all(|directory| !directory.exists()));
+}
+
+/// As if the program had been killed between a step's end and the removal of its groups.
+#[tokio::test]
+async fn groups_that_nobody_removes_go_with_a_killed_process() {
+    if !is_root() {
+        return;
+    }
+    let Some(cgroups) = prepare(&memory(64 << 20)) else { return };
+    let (sandbox, fixture) = (Sandbox::start().unwrap(), Fixture::new());
+    let cgroup = cgroups.create().unwrap();
+    let mut spec = fixture.shell("sleep 1000000");
+    spec.cgroups = cgroup.directories().to_vec();
+    let directories = cgroup.directories().to_vec();
+    std::mem::forget(cgroup);
+    drop(sandbox.run(&spec, Stdio::default()).await.unwrap());
+    let started = Instant::now();
+    while directories.iter().any(|directory| directory.exists()) {
+        assert!(started.elapsed() < LIMIT, "{directories:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -200,16 +200,19 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        for directory in &self.directories {
-            for _ in 0..REMOVAL_TRIES {
-                match fs::remove_dir(directory) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                    // What stays is removed by the next program that prepares.
-                    _ => break,
-                }
+        self.directories.iter().for_each(|directory| remove(directory));
+    }
+}
+
+/// Removes a group whose processes are gone. What stays all the same is removed by the next program that
+/// prepares.
+pub(crate) fn remove(group: &Path) {
+    for _ in 0..REMOVAL_TRIES {
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(Duration::from_millis(1))
             }
+            _ => break,
         }
     }
 }
