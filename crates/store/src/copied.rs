@@ -8,15 +8,15 @@ use std::{collections::HashMap, fs, io, path::PathBuf};
 
 use crate::{
     SnapshotKey, Store,
-    error::{At, Result, StoreError},
+    error::{Result, StoreError},
     garbage::Trash,
     root::{self, Root},
     snapshot,
+    table::{self, Magic},
 };
 
-const MAGIC: &[u8; 16] = b"archway-copied-1";
+const MAGIC: &Magic = b"archway-copied-1";
 const SNAPSHOT: usize = 32;
-const CHECKSUM: usize = blake3::OUT_LEN;
 
 /// What a file of a delta is, as far as it can be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +70,7 @@ impl<'a> CopyRecords<'a> {
 
     /// Replaces the table called `name`.
     pub fn save(&self, name: &str, record: &CopyRecord) -> Result<()> {
-        let directory = self.store.inner.root.copied();
-        fs::create_dir_all(&directory).at(&directory)?;
-        let unfinished = self.store.session()?.fresh_path();
-        fs::write(&unfinished, encode(record)).at(&unfinished)?;
-        let path = self.location(name);
-        fs::rename(&unfinished, &path).at(&path)
+        table::replace(self.store, &self.location(name), &encode(record))
     }
 
     fn location(&self, name: &str) -> PathBuf {
@@ -112,16 +107,11 @@ fn encode(record: &CopyRecord) -> Vec<u8> {
         bytes.extend((path.len() as u32).to_le_bytes());
         bytes.extend(path.as_bytes());
     }
-    bytes.extend(blake3::hash(&bytes).as_bytes());
-    bytes
+    table::seal(bytes)
 }
 
 fn decode(bytes: &[u8]) -> Option<CopyRecord> {
-    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if blake3::hash(content) != blake3::Hash::from_bytes(*checksum) {
-        return None;
-    }
-    let (snapshot, mut rest) = content.strip_prefix(MAGIC)?.split_first_chunk::<SNAPSHOT>()?;
+    let (snapshot, mut rest) = table::records(bytes, MAGIC)?.split_first_chunk::<SNAPSHOT>()?;
     let mut files = CopiedFiles::new();
     while !rest.is_empty() {
         let (path, file) = decode_file(&mut rest)?;

@@ -12,12 +12,12 @@ use std::{
 
 use crate::{
     Store,
-    error::{At, Result, StoreError},
+    error::{Result, StoreError},
+    table::{self, CHECKSUM, Magic},
 };
 
-const MAGIC: &[u8; 16] = b"archway-hashes-1";
+const MAGIC: &Magic = b"archway-hashes-1";
 const RECORD: usize = 72;
-const CHECKSUM: usize = blake3::OUT_LEN;
 
 /// Age from which a file's times tell its content apart from later content, where the file system
 /// keeps times in ticks of the kernel (10 ms at most).
@@ -77,10 +77,7 @@ impl<'a> FileHashStore<'a> {
 
     /// Replaces the table called `tree`.
     pub fn save(&self, tree: &str, hashes: &FileHashes) -> Result<()> {
-        let unfinished = self.store.session()?.fresh_path();
-        fs::write(&unfinished, encode(hashes)).at(&unfinished)?;
-        let path = self.location(tree);
-        fs::rename(&unfinished, &path).at(&path)
+        table::replace(self.store, &self.location(tree), &encode(hashes))
     }
 
     fn location(&self, tree: &str) -> PathBuf {
@@ -141,16 +138,11 @@ fn encode(hashes: &FileHashes) -> Vec<u8> {
         }
         bytes.extend(hash.as_bytes());
     }
-    bytes.extend(blake3::hash(&bytes).as_bytes());
-    bytes
+    table::seal(bytes)
 }
 
 fn decode(bytes: &[u8]) -> Option<FileHashes> {
-    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if blake3::hash(content) != blake3::Hash::from_bytes(*checksum) {
-        return None;
-    }
-    let (records, rest) = content.strip_prefix(MAGIC)?.as_chunks::<RECORD>();
+    let (records, rest) = table::records(bytes, MAGIC)?.as_chunks::<RECORD>();
     if !rest.is_empty() {
         return None;
     }

@@ -40,6 +40,7 @@ pub mod repository;
 mod root;
 mod session;
 pub mod snapshot;
+mod table;
 
 use std::{
     path::Path,

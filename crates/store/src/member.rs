@@ -18,14 +18,14 @@ use archway_oci::Digest;
 
 use crate::{
     Store, blob,
-    error::{At, Result},
+    error::Result,
     garbage::Trash,
     root::{self, Root},
+    table::{self, CHECKSUM, Magic},
 };
 
-const MAGIC: &[u8; 16] = b"archway-members1";
+const MAGIC: &Magic = b"archway-members1";
 const RECORD: usize = 68;
-const CHECKSUM: usize = blake3::OUT_LEN;
 
 /// Members that are remembered at most, those of the newest blobs: about 100 GB of tar, and 12 MB of memory.
 const MOST_MEMBERS: usize = 1 << 17;
@@ -89,12 +89,7 @@ impl MemberCache {
 
     /// Notes the members of a blob: all of them, in order.
     pub fn add(&self, digest: &Digest, members: &[MemberRecord]) -> Result<()> {
-        let directory = self.directory();
-        fs::create_dir_all(&directory).at(&directory)?;
-        let unfinished = self.store.session()?.fresh_path();
-        fs::write(&unfinished, encode(members)).at(&unfinished)?;
-        let path = directory.join(digest.hex());
-        fs::rename(&unfinished, &path).at(&path)?;
+        table::replace(&self.store, &self.directory().join(digest.hex()), &encode(members))?;
         // Who has not asked yet will read it.
         if let Some(index) = self.index.get() {
             index.write().unwrap_or_else(PoisonError::into_inner).add(digest.clone(), members);
@@ -182,16 +177,11 @@ fn encode(members: &[MemberRecord]) -> Vec<u8> {
         bytes.extend(member.compressed.as_bytes());
         bytes.extend(member.length.to_le_bytes());
     }
-    bytes.extend(blake3::hash(&bytes).as_bytes());
-    bytes
+    table::seal(bytes)
 }
 
 fn decode(bytes: &[u8]) -> Option<Vec<MemberRecord>> {
-    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if blake3::hash(content) != blake3::Hash::from_bytes(*checksum) {
-        return None;
-    }
-    let (records, rest) = content.strip_prefix(MAGIC)?.as_chunks::<RECORD>();
+    let (records, rest) = table::records(bytes, MAGIC)?.as_chunks::<RECORD>();
     if !rest.is_empty() {
         return None;
     }
