@@ -13,7 +13,7 @@ import subprocess
 import sys
 import traceback
 
-from . import chart, inputs, measure, report, targets
+from . import chart, disk, inputs, measure, report, targets
 from .cases import CASES, Session
 from .registry import Registry
 from .results import Results
@@ -104,8 +104,7 @@ def machine():
             break
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    file_system = output_of("stat", "--file-system", "--format=%T", ROOT)
-    return f"{cpu}, {cores} cores, {memory:.0f} GB of memory, Linux {platform.release()}, {file_system}"
+    return f"{cpu}, {cores} cores, {memory:.0f} GB of memory, Linux {platform.release()}, {disk.NAME}"
 
 
 def output_of(*command):
@@ -185,7 +184,10 @@ def main():
                 for row in case.rows if name in case.tools else ():
                     results.fail(row, name, reason)
     print("making the inputs", flush=True)
-    workplace = Workplace(options.work, programs, contexts, options.scale)
+    directory = options.work / "disk"
+    directory.mkdir()
+    disk.mount(options.work / "disk.ext4", directory)
+    workplace = Workplace(directory, programs, contexts, options.scale)
     results.facts = facts(programs, tool_names, options.rounds, workplace)
     for case in cases:
         tools = [name for name in case.tools if name in tool_names]

@@ -73,6 +73,8 @@ def _warm_small(session):
     session.measure("cold-small", build)
     for _ in range(5):
         session.measure("warm-small", build)
+    for _ in range(5):
+        session.measure_first_step("first-step", build)
 
 
 def _start(session):
@@ -98,7 +100,7 @@ CASES = (
     Case("cross", _cross, ("cross",), "cross"),
     Case("emu", _emu, ("emu",), "emu"),
     Case("base", _base, ("base",), "base"),
-    Case("warm-small", _warm_small, ("cold-small", "warm-small"), "warm-small"),
+    Case("warm-small", _warm_small, ("cold-small", "warm-small", "first-step"), "warm-small"),
     Case("index-create", _index_create, ("index-create",), "index-create", INDEX_MAKERS),
     Case("start", _start, ("start",), "start"),
     Case("version", _version, ("version",), "version"),
@@ -116,6 +118,7 @@ DESCRIPTIONS = {
     "base": "`RUN true` on a base of {large_base} MB compressed that has to be fetched; nothing is pushed",
     "cold-small": "20 files: `COPY`, `RUN`, `COPY`, two platforms",
     "warm-small": "the same again",
+    "first-step": "its start to the first line about a step that the cache has",
     "index-create": "an index of six platforms' images that the registry has",
     "version": "start and end of the program: `--version`",
     "start": "one of 200 `RUN [\"/bin/true\"]`; nothing is pushed",
@@ -153,15 +156,20 @@ class Session:
         self._tool.forget(build)
         self._record(row, self._tool.build(build))
 
+    def measure_first_step(self, row, build):
+        self._tool.forget(build)
+        # What follows the first command publishes.
+        self._record(row, self._tool.build(build)[:1], until=self._tool.CACHED)
+
     def measure_index(self, row, sources, target):
         self._record(row, [self._tool.create_index(sources, target)])
 
     def measure_version(self, row, times):
         self._record(row, [self._tool.show_version()] * times)
 
-    def _record(self, row, commands):
+    def _record(self, row, commands, until=None):
         tool = self._tool
-        sample = self._workplace.measure(commands, tool.environment, self._registry, tool.daemon)
+        sample = self._workplace.measure(commands, tool.environment, self._registry, tool.daemon, until)
         self._on_sample(row, sample)
 
     def _start(self):

@@ -40,16 +40,20 @@ class Sample:
     received_bytes: int
 
 
-def measure(commands, environment, registry, daemon=None):
+def measure(commands, environment, registry, daemon=None, until=None):
     """Runs `commands` one after another, and returns a `Sample` of all of them.
 
-    `daemon` is the id of a process that works for them without being their child.
+    `daemon` is the id of a process that works for them without being their child. With `until`, seconds
+    end at the first line of a command's output that has these bytes.
     """
     os.sync()
     sent, received = registry.traffic()
     cpu = _cpu_seconds(daemon)
     with _MemorySampler(spared={os.getpid(), registry.pid}) as memory:
-        seconds = sum(_run(command, environment)[0] for command in commands)
+        if until is None:
+            seconds = sum(_run(command, environment)[0] for command in commands)
+        else:
+            seconds = sum(_seconds_until(until, command, environment) for command in commands)
     cpu = _cpu_seconds(daemon) - cpu
     sent_after, received_after = registry.traffic()
     return Sample(seconds, cpu, memory.peak, sent_after - sent, received_after - received)
@@ -84,6 +88,26 @@ def _run(command, environment):
             raise ToolFailed(f"{pathlib.Path(command[0]).name}: {status}\n{_last_lines(errors)}")
         output.seek(0)
         return seconds, output.read().decode(errors="replace")
+
+
+def _seconds_until(mark, command, environment):
+    """Seconds from the start of the process to the first line it writes that has `mark`."""
+    command = [str(word) for word in command]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    with process:
+        limit = threading.Timer(LIMIT_SECONDS, process.kill)
+        limit.start()
+        seen = None
+        for line in process.stdout:
+            if seen is None and mark in line:
+                seen = time.perf_counter() - started
+        limit.cancel()
+    if process.returncode != 0 or seen is None:
+        raise ToolFailed(f"{pathlib.Path(command[0]).name}: {process.returncode}, nothing with {mark.decode()}")
+    return seen
 
 
 def _wait(process):

@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import time
 
-from .discard import discard
-
 ADDRESS = "localhost:5000"  # always free: the network namespace is our own
 
 _CONFIGURATION = """\
@@ -70,7 +68,7 @@ class Registry:
 
     def remove(self):
         self.stop()
-        discard(self._directory)
+        shutil.rmtree(self._directory)
 
 
 def _copy(source, target):

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import time
 
-from .discard import discard
 from .measure import ToolFailed, run
 from .registry import ADDRESS
 
@@ -48,6 +47,8 @@ class Tool:
     title: str
     # The id of a process that works without being a child of ours.
     daemon = None
+    # What a line of a build's output has if it is about a step that was found in the cache.
+    CACHED: bytes
 
     def __init__(self, directory, programs):
         self.directory = directory
@@ -91,17 +92,18 @@ class Tool:
         """Ends what was started."""
 
     def remove(self):
-        """Ends it and puts its directory away, without what a program that was killed had mounted there."""
+        """Ends it and removes its directory, without what a program that was killed had mounted there."""
         self.stop()
         mounts = pathlib.Path("/proc/self/mounts").read_text().splitlines()
         below = [mount.split()[1] for mount in mounts if mount.split()[1].startswith(f"{self.directory}/")]
         for mount in reversed(below):
             subprocess.run(["umount", "--lazy", mount], check=False)
-        discard(self.directory)
+        shutil.rmtree(self.directory)
 
 
 class Archway(Tool):
     name = title = "archway"
+    CACHED = b"] cached"
 
     def __init__(self, directory, programs):
         super().__init__(directory, programs)
@@ -120,6 +122,7 @@ class BuildKit(Tool):
     """buildkitd with its worker of runc and overlayfs; its start is not counted."""
 
     name, title = "buildkit", "BuildKit"
+    CACHED = b" CACHED"
 
     _CONFIGURATION = """\
 root = "{own}/root"
@@ -213,6 +216,7 @@ class Buildah(Tool):
     """buildah with runc, as Debian's crun refuses machines that have both versions of control groups."""
 
     name = title = "buildah"
+    CACHED = b"Using cache"
 
     def __init__(self, directory, programs):
         super().__init__(directory, programs)

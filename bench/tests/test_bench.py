@@ -59,6 +59,21 @@ class Samples(unittest.TestCase):
         with self.assertRaisesRegex(measure.ToolFailed, "(?s)sh: 3.*reason"):
             measure.run(["sh", "-c", "echo reason >&2; exit 3"])
 
+    def test_time_to_a_line_is_not_the_time_to_the_end(self):
+        class Still:
+            pid = 0
+
+            def traffic(self):
+                return 0, 0
+
+        def seconds(until):
+            program = "echo start; echo '[1/2] cached' >&2; sleep 2"
+            return measure.measure([["sh", "-c", program]], None, Still(), until=until).seconds
+
+        self.assertLess(seconds(b"] cached") + 1, seconds(None))
+        with self.assertRaisesRegex(measure.ToolFailed, "nothing with never"):
+            seconds(b"never")
+
     def test_memory_of_a_process_is_what_it_holds(self):
         program = "import sys; held = bytearray(b'x' * 50_000_000); print(flush=True); sys.stdin.read()"
         command = ["python3", "-c", program]
