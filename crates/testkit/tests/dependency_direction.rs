@@ -79,6 +79,7 @@ const ENGINE_ROOMS: &[&str] = &[
     "store",
 ];
 const ORCHESTRATOR_ROOMS: &[&str] = &[
+    "attest",
     "cache",
     "check",
     "dockerfile",
@@ -94,6 +95,7 @@ const ORCHESTRATOR_ROOMS: &[&str] = &[
     "store",
 ];
 const CLI_ROOMS: &[&str] = &[
+    "attest",
     "cache",
     "check",
     "dockerfile",
@@ -116,6 +118,7 @@ const ROOMS: &[Room] = &[
     ("report", &["oci"], &[]),
     ("registry", &["oci"], &[Async, Network]),
     ("layer", &["oci"], &[Kernel]),
+    ("attest", &["layer", "oci"], &[]),
     ("store", &["oci"], &[Kernel, Database]),
     ("cache", &["oci", "store"], &[]),
     ("dockerfile", &[], &[]),
