@@ -5,6 +5,7 @@
 //! | [`archive`] | tar entries, the writer that defines our bytes, the bounded reader of other people's |
 //! | [`compress`] | gzip and Zstandard in independent members, made by several threads |
 //! | [`diff`] | overlay delta directory (or whole root) to layer (or plain tar) |
+//! | [`contents`] | layer to the tree of its files in memory, with as much of them as is asked for |
 //! | [`extract`] | layer to overlay delta directory; archive to directory for `ADD` |
 //!
 //! The bytes of a layer depend on the delta's content and [`diff::LayerOptions`] alone: not on
@@ -13,10 +14,13 @@
 
 pub mod archive;
 pub mod compress;
+pub mod contents;
 pub mod diff;
 pub mod extract;
 
 mod overlay;
+mod path;
+mod stream;
 mod windows;
 
 pub use archive::{Entry, EntryKind, TarWriter, Timestamp};

@@ -4,6 +4,8 @@
 //! `filesystems/overlayfs.rst`, "whiteouts and opaque directories"); the tar form is image-spec
 //! `layer.md`, "Whiteouts".
 
+use crate::path;
+
 /// Whether a tree uses overlayfs's markers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Markers {
@@ -26,6 +28,31 @@ pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";
 pub(crate) const WHITEOUT_META_PREFIX: &[u8] = b".wh..wh.";
 /// Tar name, within its directory, of the marker of an opaque directory.
 pub(crate) const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
+
+/// What a name means in a layer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning<'a> {
+    /// A file of that name.
+    Plain,
+    /// This name is gone.
+    Whiteout(&'a [u8]),
+    /// The directory hides those below.
+    Opaque,
+    /// AUFS's own book-keeping, which means nothing to others.
+    Bookkeeping,
+}
+
+/// What `path` means in a layer.
+pub(crate) fn meaning(path: &[u8]) -> Meaning<'_> {
+    let name = path::name(path);
+    if name == OPAQUE_NAME {
+        return Meaning::Opaque;
+    }
+    if path.split(|byte| *byte == b'/').any(|part| part.starts_with(WHITEOUT_META_PREFIX)) {
+        return Meaning::Bookkeeping;
+    }
+    name.strip_prefix(WHITEOUT_PREFIX).map_or(Meaning::Plain, Meaning::Whiteout)
+}
 
 /// Whether an extended attribute is part of an image: file capabilities and what users set.
 ///
@@ -53,6 +80,23 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_image_xattr(name.as_bytes()), kept, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_have_the_meaning_of_the_image_spec() {
+        for (path, expected) in [
+            ("etc/passwd", Meaning::Plain),
+            ("etc/.wh.passwd", Meaning::Whiteout(b"passwd")),
+            (".wh.etc", Meaning::Whiteout(b"etc")),
+            ("etc/.wh.", Meaning::Whiteout(b"")),
+            ("etc/.wh..wh..opq", Meaning::Opaque),
+            (".wh..wh..opq", Meaning::Opaque),
+            (".wh..wh.plnk/12.34", Meaning::Bookkeeping),
+            ("a/.wh..wh.aufs", Meaning::Bookkeeping),
+            ("etc/wh.x", Meaning::Plain),
+        ] {
+            assert_eq!(meaning(path.as_bytes()), expected, "{path}");
         }
     }
 }

@@ -53,6 +53,14 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Whether this is a layer that must not be redistributed, and that clients get elsewhere.
+pub fn is_foreign_layer(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        OCI_FOREIGN_LAYER | OCI_FOREIGN_LAYER_GZIP | OCI_FOREIGN_LAYER_ZSTD | DOCKER_FOREIGN_LAYER
+    )
+}
+
 /// How the bytes of a layer are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LayerCompression {

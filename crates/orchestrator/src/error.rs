@@ -207,6 +207,17 @@ pub enum Error {
         /// Its digest.
         digest: Digest,
     },
+    /// A blob is not what its descriptor says.
+    #[error(transparent)]
+    Blob(std::sync::Arc<crate::contents::Fault>),
+    /// A blob of this machine could not be read.
+    #[error("cannot read the blob {digest}")]
+    BlobRead {
+        /// Its digest.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
     /// An archive of an image lacks something.
     #[error("`{path}` has no {missing}")]
     ArchiveIncomplete {

@@ -14,6 +14,7 @@
 //! | [`index_tools`] | indexes over images that exist already |
 //! | `output` | registry, local store, archives, directories |
 //! | [`cache`] | build caches that leave the machine |
+//! | [`contents`] | the files of images that exist, each layer read once |
 //! | [`origin`] | where existing images are read from |
 //! | [`cache_mounts`] | the cache mounts of RUN steps, from outside |
 //! | [`images`], [`mod@inspect`], [`run`] | the local store, looking at images, running them |
@@ -25,6 +26,7 @@ pub mod build;
 pub mod cache;
 pub mod cache_mounts;
 pub mod check;
+pub mod contents;
 pub mod error;
 mod frontend;
 pub mod images;

@@ -184,6 +184,34 @@ impl Found {
         blobs.path(&blob.digest)?.ok_or_else(|| Error::BlobMissing { digest: blob.digest.clone() })
     }
 
+    /// Opens a blob that is in a file of this machine; `None` if it is not there, or elsewhere.
+    pub(crate) fn open_blob(
+        &self,
+        context: &Context,
+        digest: &Digest,
+    ) -> Result<Option<Box<dyn Read + Send>>, Error> {
+        let file = match &self.origin {
+            Origin::Registry(_) => None,
+            Origin::Store => context.store().blobs().open(digest)?,
+            Origin::Layout(layout) => {
+                let path = layout.blob_path(digest);
+                match File::open(&path) {
+                    Ok(file) => Some(file),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    Err(error) => return Err(Error::read(path)(error)),
+                }
+            }
+            Origin::Archive(archive) => {
+                return match archive.blob(digest) {
+                    Ok(blob) => Ok(Some(Box::new(blob))),
+                    Err(Error::ArchiveIncomplete { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                };
+            }
+        };
+        Ok(file.map(|file| Box::new(file) as Box<dyn Read + Send>))
+    }
+
     /// Puts the layers of `manifest` into the store, where they are in files of this machine.
     pub fn import_layers(&self, store: &Store, manifest: &Manifest) -> Result<(), Error> {
         for layer in &manifest.layers {

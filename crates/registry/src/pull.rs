@@ -74,6 +74,23 @@ impl Client {
         self.has_blob(blob_request(Method::HEAD, reference, digest)).await
     }
 
+    /// The size of a blob, as far as the registry states it without sending the blob.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the repository does not have it.
+    pub async fn blob_size(&self, reference: &Reference, digest: &Digest) -> Result<Option<u64>, Error> {
+        let request = blob_request(Method::HEAD, reference, digest);
+        let accepted = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+        let response = self.transport.send(&request, &accepted).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => {
+                Err(Error::NotFound { host: reference.registry.clone(), what: described(reference, digest) })
+            }
+            status if status.is_success() => Ok(content_length(response.headers())),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether the repository has a blob that may have to be pushed: the token that this needs is asked
     /// for at once.
     pub async fn must_push(&self, reference: &Reference, digest: &Digest) -> Result<bool, Error> {

@@ -12,6 +12,7 @@ use archway_oci::{Digest, Sha256Writer};
 use crate::{
     Store,
     error::{At, Result, StoreError},
+    garbage::Trash,
     root,
     session::Session,
 };
@@ -131,6 +132,20 @@ impl<'a> Blobs<'a> {
         self.store.protect(&object(digest))?;
         Ok(self.location(digest))
     }
+}
+
+/// Takes away the tables about blobs that are not needed: `tables/<kind>/<hex>`.
+pub(crate) fn sweep_tables(tables: &Path, is_needed: impl Fn(&str) -> bool, trash: &mut Trash) -> Result<()> {
+    for kind in root::names(tables)? {
+        let directory = tables.join(kind);
+        for name in root::names(&directory)? {
+            let digest: Option<Digest> = name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
+            if !digest.is_some_and(|digest| is_needed(&object(&digest))) {
+                trash.take(&directory.join(name))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How leases name a blob.

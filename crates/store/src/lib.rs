@@ -16,6 +16,7 @@
 //! | [`member`] | compressed pieces of layer blobs, by what they hold |
 //! | [`image`] | image names |
 //! | [`copied`] | files of deltas that later copies may take |
+//! | [`facts`] | what readers of layer blobs found in them |
 //! | [`file_hash`] | hashes of files that have not changed since they were read |
 //! | [`repository`] | git repositories that are kept |
 //! | [`lock`] | locks between processes |
@@ -28,6 +29,7 @@ pub mod cache_mount;
 pub mod copied;
 mod durability;
 pub mod error;
+pub mod facts;
 pub mod file_hash;
 pub mod garbage;
 pub mod image;
@@ -56,6 +58,7 @@ pub use cache::{Cache, CacheRecord};
 pub use cache_mount::{CacheMount, CacheMountLease, CacheMountRecord, CacheMounts};
 pub use copied::{CopiedFile, CopiedFiles, CopyRecord, CopyRecords};
 pub use error::{Result, StoreError};
+pub use facts::LayerFacts;
 pub use file_hash::{FileHashStore, FileHashes, StatKey};
 pub use garbage::{Item, ItemKind, Prune, Pruned, Tally, Usage, policy::Rule};
 pub use image::{ImageRecord, Images};
@@ -151,6 +154,12 @@ impl Store {
     /// Files that copies put into their deltas.
     pub fn copies(&self) -> CopyRecords<'_> {
         CopyRecords::new(self)
+    }
+
+    /// What readers of layer blobs found in them. `kind` is a name of the caller's, fit for a file, that changes whenever
+    /// its facts mean something else.
+    pub fn facts<'a>(&'a self, kind: &'a str) -> LayerFacts<'a> {
+        LayerFacts::new(self, kind)
     }
 
     /// Hashes of files outside the store.

@@ -149,16 +149,7 @@ impl Index {
 
 /// Takes away the tables of blobs that are not needed.
 pub(crate) fn sweep(root: &Root, is_needed: impl Fn(&str) -> bool, trash: &mut Trash) -> Result<()> {
-    for form in root::names(&root.members())? {
-        let directory = root.members().join(form);
-        for name in root::names(&directory)? {
-            let digest: Option<Digest> = name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
-            if !digest.is_some_and(|digest| is_needed(&blob::object(&digest))) {
-                trash.take(&directory.join(name))?;
-            }
-        }
-    }
-    Ok(())
+    blob::sweep_tables(&root.members(), is_needed, trash)
 }
 
 /// The members of a table; `None` if it is damaged or gone.

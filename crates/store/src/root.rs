@@ -72,6 +72,11 @@ impl Root {
         self.path.join("copied")
     }
 
+    /// Does not exist before somebody has read a layer blob and noted what is in it.
+    pub(crate) fn facts(&self) -> PathBuf {
+        self.path.join("facts")
+    }
+
     pub(crate) fn file_hashes(&self) -> PathBuf {
         self.path.join("file-hashes")
     }

@@ -80,6 +80,7 @@ const ENGINE_ROOMS: &[&str] = &[
 ];
 const ORCHESTRATOR_ROOMS: &[&str] = &[
     "attest",
+    "audit",
     "cache",
     "check",
     "dockerfile",
@@ -96,6 +97,7 @@ const ORCHESTRATOR_ROOMS: &[&str] = &[
 ];
 const CLI_ROOMS: &[&str] = &[
     "attest",
+    "audit",
     "cache",
     "check",
     "dockerfile",
@@ -120,6 +122,7 @@ const ROOMS: &[Room] = &[
     ("layer", &["oci"], &[Kernel]),
     ("attest", &["layer", "oci"], &[]),
     ("store", &["oci"], &[Kernel, Database]),
+    ("audit", &["layer", "oci"], &[]),
     ("cache", &["oci", "store"], &[]),
     ("dockerfile", &[], &[]),
     ("source", &["dockerfile", "store"], &[Kernel]),

@@ -7,7 +7,6 @@
 mod born;
 mod format;
 mod place;
-mod stream;
 mod tree;
 
 use std::{
@@ -21,6 +20,7 @@ use crate::{
     archive::{Limits, ReadError, TarReader},
     compress::Decoder,
     overlay::Markers,
+    stream,
     windows::{self, Layout},
 };
 pub use format::{ArchiveFormat, is_archive};
@@ -156,7 +156,7 @@ pub fn apply_layer<R: Read + Send>(
     let (placed, (diff_id, uncompressed_size)) = stream::pumped(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());
         let placed = place_all(tree, &mut tar, options.ownership, options.layout)?;
-        drain(tar, options.limits.total)?;
+        stream::drain(tar, options.limits.total)?;
         Ok::<_, ExtractError>(placed)
     });
     let placed = placed?;
@@ -188,7 +188,7 @@ pub fn unpack_archive<R: Read + Send>(
         let mut tar = TarReader::new(chunks, options.limits.clone());
         let placed = place_all(tree, &mut tar, options.ownership, Layout::Unix)?;
         // To its end: the compressed formats have their checksums there.
-        drain(tar, options.limits.total)?;
+        stream::drain(tar, options.limits.total)?;
         Ok::<_, ExtractError>(placed)
     });
     let placed = placed?;
@@ -212,19 +212,4 @@ fn place_all<R: BufRead>(
         }
     }
     extraction.finish()
-}
-
-/// Reads what follows the end of the archive.
-fn drain<R: Read>(tar: TarReader<R>, total: Option<u64>) -> Result<(), ReadError> {
-    use crate::archive::Limit;
-
-    let offset = tar.offset();
-    let most = total.unwrap_or(u64::MAX);
-    let mut rest = tar.into_inner();
-    let stream = |source| ReadError::Stream { source };
-    let read = io::copy(&mut (&mut rest).take(most), &mut io::sink()).map_err(stream)?;
-    if read == most && rest.read(&mut [0]).map_err(stream)? > 0 {
-        return Err(ReadError::Limit { offset: offset + read, limit: Limit::Total, most });
-    }
-    Ok(())
 }

@@ -18,11 +18,12 @@ use rustix::{
 use super::{
     ExtractError, Ownership,
     born::Born,
-    tree::{self, Directory, Place, Tree, failed, os_path},
+    tree::{Directory, Place, Tree, failed, os_path},
 };
 use crate::{
     archive::{Entry, EntryKind, ReadError, TarReader, Timestamp},
-    overlay::{self, Markers},
+    overlay::{self, Markers, Meaning, meaning},
+    path,
 };
 
 /// What was made.
@@ -53,30 +54,6 @@ struct DirectoryTime {
     through_link: bool,
 }
 
-/// What a name means in a layer.
-#[derive(Debug, PartialEq, Eq)]
-enum Meaning<'a> {
-    /// A file of that name.
-    Plain,
-    /// This name is gone.
-    Whiteout(&'a [u8]),
-    /// The directory hides those below.
-    Opaque,
-    /// AUFS's own book-keeping, which means nothing to others.
-    Bookkeeping,
-}
-
-fn meaning(path: &[u8]) -> Meaning<'_> {
-    let name = tree::name(path);
-    if name == overlay::OPAQUE_NAME {
-        return Meaning::Opaque;
-    }
-    if path.split(|byte| *byte == b'/').any(|part| part.starts_with(overlay::WHITEOUT_META_PREFIX)) {
-        return Meaning::Bookkeeping;
-    }
-    name.strip_prefix(overlay::WHITEOUT_PREFIX).map_or(Meaning::Plain, Meaning::Whiteout)
-}
-
 impl Extraction {
     pub(super) fn new(tree: Tree, ownership: Ownership) -> Self {
         let born = Born::new(tree.markers);
@@ -98,7 +75,7 @@ impl Extraction {
             Markers::Translate => meaning(&entry.path),
             Markers::Literal => Meaning::Plain,
         };
-        let parent = tree::parent(&entry.path);
+        let parent = path::parent(&entry.path);
         match meaning {
             Meaning::Plain => self.plain(entry, data),
             Meaning::Bookkeeping => Ok(()),
@@ -123,8 +100,8 @@ impl Extraction {
             self.placed.skipped.push(os_path(&entry.path));
             return Ok(());
         }
-        let parent = self.tree.directory(tree::parent(&entry.path))?;
-        let name = tree::name(&entry.path);
+        let parent = self.tree.directory(path::parent(&entry.path))?;
+        let name = path::name(&entry.path);
         match &entry.kind {
             EntryKind::File { size } => self.file(&parent, name, entry, *size, data),
             EntryKind::Directory => self.directory(&parent, name, entry),
@@ -246,12 +223,12 @@ impl Extraction {
         if target.is_empty() {
             return Err(missing());
         }
-        let directory = match self.tree.existing(tree::parent(target), OFlags::PATH) {
+        let directory = match self.tree.existing(path::parent(target), OFlags::PATH) {
             Ok(directory) => directory,
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(missing()),
             Err(errno) => return Err(failed("open", target)(errno)),
         };
-        let make = || rustix::fs::linkat(&directory, tree::name(target), parent, name, AtFlags::empty());
+        let make = || rustix::fs::linkat(&directory, path::name(target), parent, name, AtFlags::empty());
         match self.tree.create(parent.as_fd(), name, &entry.path, make)? {
             Err(Errno::NOENT) => Err(missing()),
             done => done.map_err(failed("create", &entry.path)),
@@ -385,27 +362,5 @@ fn owner_failed(entry: &Entry, uid: Uid, gid: Gid) -> impl Fn(Errno) -> ExtractE
         uid: uid.as_raw(),
         gid: gid.as_raw(),
         source: errno.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_have_the_meaning_of_the_image_spec() {
-        for (path, expected) in [
-            ("etc/passwd", Meaning::Plain),
-            ("etc/.wh.passwd", Meaning::Whiteout(b"passwd")),
-            (".wh.etc", Meaning::Whiteout(b"etc")),
-            ("etc/.wh.", Meaning::Whiteout(b"")),
-            ("etc/.wh..wh..opq", Meaning::Opaque),
-            (".wh..wh..opq", Meaning::Opaque),
-            (".wh..wh.plnk/12.34", Meaning::Bookkeeping),
-            ("a/.wh..wh.aufs", Meaning::Bookkeeping),
-            ("etc/wh.x", Meaning::Plain),
-        ] {
-            assert_eq!(meaning(path.as_bytes()), expected, "{path}");
-        }
     }
 }

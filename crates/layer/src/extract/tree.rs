@@ -18,7 +18,10 @@ use rustix::{
 };
 
 use super::ExtractError;
-use crate::overlay::{self, Markers};
+use crate::{
+    overlay::{self, Markers},
+    path,
+};
 
 /// Most symbolic links on the way to one directory (Linux `MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;
@@ -120,13 +123,13 @@ impl Tree {
             match name.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
-                    here.truncate(parent(&here).len());
+                    here.truncate(path::parent(&here).len());
                     continue;
                 }
                 _ => {}
             }
             let fd = self.existing(&here, OFlags::PATH).map_err(failed("open", &here))?;
-            let next = join(&here, &name);
+            let next = path::join(&here, &name);
             match stat(fd.as_fd(), &name).map_err(failed("stat", &next))? {
                 Some(stat) if kind(&stat) == FileType::Directory => here = next,
                 Some(stat) if kind(&stat) == FileType::Symlink => {
@@ -290,20 +293,6 @@ fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>, Errno> {
 
 fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
-}
-
-/// The path without its last component.
-pub(super) fn parent(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|byte| *byte == b'/').map_or(b"", |slash| &path[..slash])
-}
-
-/// The last component of a path.
-pub(super) fn name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') }
 }
 
 pub(super) fn os_path(path: &[u8]) -> PathBuf {

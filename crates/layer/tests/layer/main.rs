@@ -1,5 +1,6 @@
 //! The crate from outside: bytes, round trips, hostile archives, and what other tools make of our layers.
 
+mod contents;
 mod determinism;
 mod hostile;
 mod raw;

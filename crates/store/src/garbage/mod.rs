@@ -32,6 +32,7 @@ pub(crate) use self::{measure::disk_usage, trash::Trash};
 use crate::{
     Store, copied,
     error::{At, Result},
+    facts,
     lock::Lock,
     member, repository,
     root::{self, Root},
@@ -135,7 +136,9 @@ pub(crate) fn measure(store: &Store, filter: &dyn Fn(&Item) -> bool) -> Result<U
         path.push(suffix);
         index.bytes += disk_usage(Path::new(&path))?;
     }
-    index.bytes += disk_usage(&root.members())? + disk_usage(&root.copied())?;
+    for tables in [root.members(), root.copied(), root.facts()] {
+        index.bytes += disk_usage(&tables)?;
+    }
     let mut garbage = tally(root::names(&root.trash())?.iter().map(|name| root.trash().join(name)))?;
     let dead = tally(sessions.dead.into_iter())?;
     garbage.count += dead.count + inventory.orphans.len() as u64;
@@ -258,6 +261,7 @@ fn sweep(store: &Store, inventory: &Inventory, removed: &[usize], trash: &mut Tr
     let root = &store.inner.root;
     member::sweep(root, |object| needed.contains(object), trash)?;
     copied::sweep(root, |object| needed.contains(object), trash)?;
+    facts::sweep(root, |object| needed.contains(object), trash)?;
     Ok(gone)
 }
 

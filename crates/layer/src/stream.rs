@@ -1,8 +1,8 @@
-//! Decompressing, hashing and writing files, each on a thread of its own.
+//! Decompressing, hashing and making use of a layer, each on a thread of its own.
 //!
 //! ```text
 //! reader ──► decompressor ──┬─► hasher: sha256 (diffID)
-//!                           └─► caller: reads entries, writes files
+//!                           └─► caller: reads entries, makes files of them
 //! ```
 //! Decompression takes longest, so it does nothing else. Memory is bounded by the queues.
 
@@ -18,6 +18,8 @@ use std::{
 
 use archway_oci::{Digest, Sha256Writer};
 
+use crate::archive::{Limit, ReadError, TarReader};
+
 /// Size of what is handed over at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
 /// How many chunks the decompressor may be ahead of each of its readers.
@@ -30,7 +32,7 @@ struct Chunk {
 }
 
 /// The stream, as the caller reads it.
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     chunks: Receiver<io::Result<Arc<Chunk>>>,
     current: Option<Arc<Chunk>>,
     at: usize,
@@ -38,7 +40,7 @@ pub(super) struct Chunks {
 
 /// Reads `reader` on another thread while `consume` runs on this one, and returns the digest and length
 /// of all that was read: the whole stream, if `consume` read it to its end.
-pub(super) fn pumped<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) -> T) -> (T, (Digest, u64)) {
+pub(crate) fn pumped<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) -> T) -> (T, (Digest, u64)) {
     let (to_caller, chunks) = sync_channel(AHEAD);
     let (to_hasher, hashed) = sync_channel::<Arc<Chunk>>(AHEAD);
     thread::scope(|scope| {
@@ -144,6 +146,19 @@ impl Read for Chunks {
         self.consume(count);
         Ok(count)
     }
+}
+
+/// Reads what follows the end of the archive.
+pub(crate) fn drain<R: Read>(tar: TarReader<R>, total: Option<u64>) -> Result<(), ReadError> {
+    let offset = tar.offset();
+    let most = total.unwrap_or(u64::MAX);
+    let mut rest = tar.into_inner();
+    let stream = |source| ReadError::Stream { source };
+    let read = io::copy(&mut (&mut rest).take(most), &mut io::sink()).map_err(stream)?;
+    if read == most && rest.read(&mut [0]).map_err(stream)? > 0 {
+        return Err(ReadError::Limit { offset: offset + read, limit: Limit::Total, most });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
