@@ -36,7 +36,7 @@ fuzz: ## Give random input to each parser for FUZZ_SECONDS (60); needs `cargo in
 
 bench: ## Compare with BuildKit and Buildah; writes bench/RESULTS.md and its chart (as root, half an hour)
 	@scripts/packages bench
-	@scripts/peers --bench >/dev/null
+	@scripts/peers >/dev/null
 	$(CARGO) build --release --package archway-cli --package archway-testkit
 	@scripts/bench
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use archway_cache::{Entry, document::INLINE};
 use archway_graph::{NodeId, Output};
 use archway_layer::Layout;
 use archway_oci::Platform;
+use archway_remote::git::Revision;
 use archway_report::{Event, StepOutcome};
 use archway_store::SnapshotKey;
 use futures_util::{
@@ -46,6 +47,8 @@ pub(crate) struct Build {
     pub(crate) remote: Arc<Remote>,
     /// What other machines may know of this build.
     pub(crate) ledger: Ledger,
+    /// What the refs of repositories turned out to be.
+    pub(crate) revisions: Mutex<BTreeMap<NodeId, Revision>>,
 }
 
 impl Engine {
@@ -59,6 +62,7 @@ impl Engine {
             layers: LayerMaker::new(self.store.clone(), &job, remote.clone()),
             engine: self.clone(),
             ledger: Ledger::default(),
+            revisions: Mutex::default(),
             remote,
             job,
         });

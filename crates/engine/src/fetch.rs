@@ -14,7 +14,7 @@ use std::{
 
 use archway_remote::{
     Credentials, GitSource, HttpSource,
-    git::{GitClient, Workplace},
+    git::{GitClient, Revision, Workplace},
     http::{Downloaded, HttpClient, Validators},
 };
 use archway_report::{Event, Events, TransferKind};
@@ -53,7 +53,8 @@ impl Step<'_> {
     pub(crate) async fn git(&self, source: &GitSource) -> Result<Delta, StepFailure> {
         self.begin();
         let (engine, remote) = (&self.build.engine, &self.build.remote);
-        let delta = engine.git_delta(&self.build.job.credentials, source, Some(remote)).await?;
+        let (delta, revision) = engine.git_delta(&self.build.job.credentials, source, Some(remote)).await?;
+        self.build.revisions.lock().expect("no holder panics").insert(self.node.id, revision);
         // A checkout is named by what it is found by.
         self.build.ledger.delta(self.node.id, delta.key.into(), &delta);
         Ok(delta)
@@ -77,14 +78,14 @@ impl Step<'_> {
 }
 
 impl Engine {
-    /// The files of a git repository.
+    /// The files of a git repository, and the commit that they are of.
     pub async fn checkout(
         &self,
         credentials: &Credentials,
         source: &GitSource,
-    ) -> Result<Fetched, StepError> {
-        let delta = self.git_delta(credentials, source, None).await?;
-        self.fetched(&delta)
+    ) -> Result<(Fetched, Revision), StepError> {
+        let (delta, revision) = self.git_delta(credentials, source, None).await?;
+        Ok((self.fetched(&delta)?, revision))
     }
 
     /// A directory with a downloaded file.
@@ -109,23 +110,23 @@ impl Engine {
         credentials: &Credentials,
         source: &GitSource,
         remote: Option<&Remote>,
-    ) -> Result<Delta, StepError> {
+    ) -> Result<(Delta, Revision), StepError> {
         let store = &self.store;
         let client = GitClient::new(credentials.clone(), store.known_hosts()?);
         let revision = client.resolve(source).await?;
         let key = key::checkout(source, &revision);
         if let Some(delta) = Delta::find(store, key)? {
-            return Ok(delta);
+            return Ok((delta, revision));
         }
         if let Some(delta) = remote.and_then(|remote| remote.find(key)) {
-            return Ok(delta);
+            return Ok((delta, revision));
         }
         // Repositories of the two kinds of commits cannot share objects.
         let name = format!("{} {}", source.remote, revision.object.len());
         let kept = store.repository(&name)?;
         let _lock = image::lock(store, kept.lock).await?;
         if let Some(delta) = Delta::find(store, key)? {
-            return Ok(delta);
+            return Ok((delta, revision));
         }
         // The second one is never put in place, and so leaves nothing.
         let (pending, scratch) = (store.snapshots().begin()?, store.snapshots().begin()?);
@@ -134,7 +135,7 @@ impl Engine {
         let delta = Delta::made(key);
         store.snapshots().commit(pending, &delta.key)?;
         remember(store, key, &delta, String::new(), &about(SnapshotKind::GitCheckout, source.describe()))?;
-        Ok(delta)
+        Ok((delta, revision))
     }
 
     async fn http_delta(

@@ -17,6 +17,7 @@
 //! | `attempt` | what is looked up anew when a result of another machine turns out to be gone |
 //! | [`remote`] | results of other machines, brought here when they are read |
 //! | [`portable`] | results of this build, for other machines |
+//! | `origin` | what an image was made from, by digest |
 //! | `stack` | how the layers of a base image lie on one another |
 //! | [`key`] | content keys |
 //! | [`tree`], [`view`] | paths inside a root file system |
@@ -50,6 +51,7 @@ mod layers;
 mod lent;
 mod log;
 mod mount;
+mod origin;
 pub mod portable;
 mod pull;
 pub mod remote;
@@ -69,6 +71,7 @@ pub use error::{Failure, StepError};
 pub use fetch::Fetched;
 pub use image::BaseImage;
 pub use lent::{Lent, NotGiven};
+pub use origin::Pinned;
 pub use portable::{ExportSettings, Portable, Results, Scope};
 pub use remote::{LayerSource, RemoteResults, SourceError};
 pub use rootfs::RootFs;

@@ -68,6 +68,11 @@ fn predefined(inputs: &Inputs<'_>, target: &Platform) -> Vec<(&'static str, Stri
     ]
 }
 
+/// Whether a build argument of this name is a proxy setting, which is about the machine.
+pub fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
 /// The proxy settings among the build arguments, under both spellings that programs look for.
 pub(crate) fn proxy_env(build_args: &BuildArgs) -> Vec<String> {
     let mut env = Vec::new();
@@ -94,7 +99,7 @@ pub(crate) fn unused<'a>(
     let is_used = |name: &str| {
         declared.contains(name)
             || predefined.iter().any(|(known, _)| *known == name)
-            || PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+            || is_proxy(name)
             || builder_arguments::is_one(name)
             || name == epoch::NAME
     };

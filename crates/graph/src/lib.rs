@@ -44,6 +44,7 @@ mod strategy;
 mod support;
 mod variables;
 
+pub use arguments::is_proxy;
 pub use build_args::BuildArgs;
 pub use contexts::{ContextNameError, NamedContext, NamedContexts};
 pub use error::{LowerError, LowerProblem};

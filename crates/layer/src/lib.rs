@@ -25,7 +25,10 @@ mod windows;
 
 pub use archive::{Entry, EntryKind, TarWriter, Timestamp};
 pub use compress::{Compression, KnownMembers, Member, Workers};
-pub use diff::{DiffError, LayerInfo, LayerOptions, write_layer, write_layer_with, write_tree, write_trees};
+pub use diff::{
+    DiffError, LayerInfo, LayerOptions, write_layer, write_layer_with, write_tree, write_trees,
+    write_trees_with,
+};
 pub use extract::{
     ArchiveFormat, ExtractError, ExtractOptions, Extracted, Ownership, Unpacked, apply_layer, is_archive,
     unpack_archive,

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Error, Prepared,
+    Context, Error, Prepared, attest,
     cache::{self, Inline},
     index::{self, BuiltIndex},
-    output::{self, Target},
+    output::{self, Product, Target},
     request::{BuildRequest, OnFailure},
     tracker::{Cause, Tracker},
 };
@@ -142,7 +142,7 @@ pub async fn build(
         let result = tokio::select! {
             biased;
             failure = stop.wait() => Err(failure),
-            result = publish(context, request, &targets, &platforms, pushes, &mut publications) => {
+            result = publish(context, request, &prepared, &targets, &platforms, pushes, &mut publications) => {
                 result.map_err(BuildFailure::Output)
             }
         };
@@ -170,17 +170,23 @@ pub async fn build(
 async fn publish(
     context: &Context,
     request: &BuildRequest,
+    prepared: &Prepared,
     targets: &[Target],
     platforms: &[Built],
     pushes: output::registry::LayerPushes,
     publications: &mut Publications<'_>,
 ) -> Result<Option<BuiltIndex>, Error> {
     let images: Vec<BuiltImage> = platforms.iter().filter_map(|built| built.image.clone()).collect();
+    let said = attest::say(context, request, prepared, platforms).await?;
     let index = match targets.iter().any(Target::needs_index) {
-        true => Some(index::assemble(&images, &request.annotations)?),
+        true => {
+            let attestations = attest::attach_all(context, targets, &images, &said).await?;
+            Some(index::assemble(&images, attestations, &request.annotations)?)
+        }
         false => None,
     };
-    output::write_all(context, targets, platforms, &images, index.as_ref(), pushes, publications).await?;
+    let product = Product { platforms, images: &images, index: index.as_ref(), said: &said };
+    output::write_all(context, targets, product, pushes, publications).await?;
     Ok(index)
 }
 

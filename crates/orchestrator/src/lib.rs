@@ -10,6 +10,7 @@
 //! | [`mod@build`] | runs the graph, keeps every platform's state, decides what a failure means |
 //! | [`check`] | a Dockerfile that is checked instead of built, or before |
 //! | [`index`] | verifies every child and puts the image index together |
+//! | [`attest`] | what is said of the images |
 //! | [`source`] | where the context and the Dockerfile come from |
 //! | [`index_tools`] | indexes over images that exist already |
 //! | `output` | registry, local store, archives, directories |
@@ -22,6 +23,7 @@
 use archway_engine::Engine;
 use archway_report::Events;
 
+pub mod attest;
 pub mod build;
 pub mod cache;
 pub mod cache_mounts;

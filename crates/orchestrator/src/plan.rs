@@ -18,13 +18,14 @@ use archway_graph::{ContextName, CopySource, Graph, Inputs, Lowering, Op, lower}
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 use archway_sandbox::Cgroups;
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use crate::{
     Context, Error, cache, frontend,
     request::BuildRequest,
     resolve::Bases,
-    source::{self, Opened},
+    source::{self, ContextOrigin, Opened},
 };
 
 /// A build that is ready to run.
@@ -44,13 +45,23 @@ pub struct Prepared {
     pub(crate) cgroups: Option<Arc<Cgroups>>,
     /// What build caches know; they are read while all else is prepared.
     pub(crate) remote: JoinHandle<Arc<RemoteResults>>,
-    /// Files that were made for the build, and go with it.
-    _source: Opened,
+    /// When it began to be prepared.
+    pub(crate) began: Timestamp,
+    /// Where the context comes from; files that were made for it go with the build.
+    source: Opened,
+}
+
+impl Prepared {
+    /// Where the context was found.
+    pub(crate) fn origin(&self) -> &ContextOrigin {
+        &self.source.origin
+    }
 }
 
 /// Reads the Dockerfile, resolves the base images of all platforms, lowers to a graph, and scans the
 /// build context if the graph copies from it.
 pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepared, Error> {
+    let began = Timestamp::now();
     // A limit that cannot be kept ends the build here, not at its first step.
     let limited = request.resources.is_limited();
     let cgroups = limited.then(|| Cgroups::prepare(&request.resources)).transpose()?.map(Arc::new);
@@ -110,7 +121,8 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         bases,
         cgroups,
         remote,
-        _source: opened,
+        began,
+        source: opened,
     })
 }
 

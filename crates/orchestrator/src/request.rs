@@ -14,6 +14,7 @@ use archway_remote::Credentials;
 use archway_report::Strategy;
 use archway_sandbox::Resources;
 
+use crate::attest::AttestSpec;
 use crate::cache::CacheSpec;
 use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
 
@@ -36,6 +37,8 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// `--annotation`, and the annotations of the outputs.
     pub annotations: Annotations,
+    /// `--attest`: what is to be said of the images.
+    pub attestations: AttestSpec,
     /// `--tag`, in order.
     pub tags: Vec<Reference>,
     /// Where results go. Empty: the local store, if there is a tag or not.
@@ -158,6 +161,7 @@ pub(crate) mod fixtures {
             target: None,
             labels: BTreeMap::new(),
             annotations: Annotations::default(),
+            attestations: AttestSpec::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
             no_cache: NoCache::default(),

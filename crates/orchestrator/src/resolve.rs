@@ -26,6 +26,8 @@ pub(crate) struct Bases {
     pub(crate) by_name: BTreeMap<(String, Platform), ResolvedBase>,
     /// For the engine.
     pub(crate) by_manifest: BTreeMap<Digest, Arc<BaseImage>>,
+    /// What was found under a name, by the name and the manifest that was chosen of it.
+    tops: BTreeMap<(String, Digest), Digest>,
 }
 
 impl Bases {
@@ -76,15 +78,23 @@ impl Bases {
                 manifest: resolved.digest.clone(),
                 config: resolved.image.config.clone(),
             };
+            self.tops.insert((request.name.clone(), resolved.digest.clone()), resolved.top);
             self.by_name.insert((request.name, request.platform), base);
             self.by_manifest.insert(resolved.digest, Arc::new(resolved.image));
         }
         Ok(())
     }
+
+    /// The digest of what was found under `name`, an index as a rule, of which `manifest` was chosen.
+    pub(crate) fn top<'a>(&'a self, name: &str, manifest: &'a Digest) -> &'a Digest {
+        self.tops.get(&(name.to_owned(), manifest.clone())).unwrap_or(manifest)
+    }
 }
 
 struct Resolved {
     reference: Reference,
+    /// Of the topmost document.
+    top: Digest,
     digest: Digest,
     image: BaseImage,
 }
@@ -118,5 +128,5 @@ async fn resolve(context: &Context, found: &Arc<Found>, request: &BaseRequest) -
     import.await.expect("importing does not panic")?;
     let origin = matches!(found.origin, Origin::Registry(_)).then(|| reference.clone());
     let image = BaseImage::new(request.name.clone(), origin, manifest, config)?;
-    Ok(Resolved { reference, digest: child.digest, image })
+    Ok(Resolved { reference, top: found.top.digest.clone(), digest: child.digest, image })
 }

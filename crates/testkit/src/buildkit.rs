@@ -18,7 +18,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{tools, watchdog::Watchdog};
+use crate::{peers, tools, watchdog::Watchdog};
 
 /// The release that results are compared with.
 pub const VERSION: &str = "v0.32.2";
@@ -51,12 +51,7 @@ pub struct Programs {
 impl Programs {
     /// Those that `scripts/peers` built. `None` where it did not.
     pub fn find() -> Option<Self> {
-        let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-        let cache = env::var_os("XDG_CACHE_HOME").filter(|name| !name.is_empty()).map(PathBuf::from);
-        let peers = env::var_os(DIRECTORY)
-            .map(PathBuf::from)
-            .or_else(|| cache.or_else(home).map(|cache| cache.join("archway/peers")))?;
-        let directory = peers.join(format!("buildkit-{VERSION}"));
+        let directory = peers::directory()?.join(format!("buildkit-{VERSION}"));
         let complete =
             ["buildkitd", "buildctl", "language"].iter().all(|program| directory.join(program).is_file());
         complete.then_some(Self { directory })

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`tools`] | which external tools a test needs, and the skip-or-fail rule |
 //! | [`buildkit`] | a `buildkitd` of its own, the reference for what a Dockerfile means |
+//! | [`peers`] | crane and buildx, as other readers of indexes |
 //! | [`registry`] | a `docker-registry` on a free loopback port |
 //! | [`object_store`] | an S3-compatible object store |
 //! | [`bases`] | multi-platform base images, made once and cached |
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod git;
 pub mod image;
 pub mod object_store;
+pub mod peers;
 pub mod process;
 pub mod registry;
 pub mod skopeo;
@@ -40,6 +42,7 @@ pub use buildkit::Buildkit;
 pub use cli::Cli;
 pub use git::GitServer;
 pub use object_store::ObjectStore;
+pub use peers::Peer;
 pub use registry::RealRegistry;
 pub use skopeo::Skopeo;
 pub use umoci::Umoci;

@@ -6,6 +6,7 @@ use archway_graph::{Network, NoCache};
 use archway_layer::Compression;
 use archway_oci::{Platform, annotations::Scope, platform};
 use archway_orchestrator::{
+    attest::AttestSpec,
     cache::CacheSpec,
     check::CheckRequest,
     request::{BuildRequest, Destination, OnFailure, OutputSpec},
@@ -16,7 +17,9 @@ use archway_sandbox::Resources;
 use clap::{Args, ValueEnum};
 
 use super::{
-    annotation, build_arg, build_cache, build_context,
+    annotation,
+    attest::AttestArgs,
+    build_arg, build_cache, build_context,
     call::CallArgs,
     check::{Checking, Input},
     compression, output,
@@ -131,6 +134,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "KIND")]
     compression: Option<compression::Kind>,
 
+    #[command(flatten)]
+    attest: AttestArgs,
+
     /// Take results from a build cache: a name in a registry, or type=registry|local|s3; repeat for several
     #[arg(long, value_name = "TYPE,KEY=VALUE,…")]
     cache_from: Vec<String>,
@@ -218,6 +224,7 @@ impl BuildArgs {
         build_arg::multi_platform(&request.build_args, &request.platforms, &mut request.outputs)?;
         request.annotations.extend(given.annotations);
         request.rewrite_timestamps = given.rewrite_timestamps;
+        request.attestations = self.attest.spec()?;
         request.no_cache = self.no_cache();
         let inline = request.build_args.get(build_cache::INLINE_ARGUMENT);
         request.cache = build_cache::parse(&self.cache_to, &self.cache_from, inline)?;
@@ -331,6 +338,7 @@ impl SourceArgs {
             platforms,
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
+            attestations: AttestSpec::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
             no_cache: NoCache::default(),

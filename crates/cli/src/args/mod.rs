@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 mod annotation;
+mod attest;
 mod build;
 mod build_arg;
 mod build_cache;

@@ -9,6 +9,7 @@
 //! | the others | one theme each |
 
 mod annotations;
+mod attestations;
 mod base_pull;
 mod build_cache;
 mod build_push;

@@ -1,7 +1,8 @@
 //! Sources of COPY and ADD in the build context.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
+use archway_oci::{Digest, Sha256Writer};
 use archway_report::{Event, Events};
 use archway_source::{Kind, Part, Snapshot, SourceFile};
 use archway_store::Store;
@@ -45,6 +46,33 @@ pub(crate) fn select(snapshot: &Arc<Snapshot>, picks: Vec<Pick>) -> Result<Vec<S
         SourceItem { name: found.name.clone(), entries, open: Box::new(files), unpack: None }
     });
     Ok(items.collect())
+}
+
+/// The directory hash of the selected regular files, by their paths in the context: what `sha256sum` prints of
+/// all of them, sorted by name, hashed with SHA-256 (Go's `dirhash.Hash1`, in-toto's `dirHash`). `None` where a name
+/// has a line break, which that has no form for.
+pub(crate) fn directory_hash(snapshot: &Snapshot, picks: Vec<Pick>) -> Result<Option<Digest>, StepError> {
+    let selection = snapshot.select_parts(&parts(picks))?;
+    let mut files = BTreeMap::new();
+    for found in &selection.matches {
+        let below = snapshot.matched_below(found).map(|below| below.entry);
+        let entries = [snapshot.matched(found)].into_iter().chain(below);
+        files.extend(
+            entries.filter(|entry| entry.kind == Kind::File).map(|entry| (entry.path.as_str(), entry)),
+        );
+    }
+    let mut lines = String::new();
+    for (path, entry) in files {
+        if path.contains('\n') {
+            return Ok(None);
+        }
+        let mut file = snapshot.open(entry)?;
+        let mut hash = Sha256Writer::new(io::sink());
+        io::copy(&mut file, &mut hash).map_err(StepError::io(path))?;
+        file.finish()?;
+        lines.push_str(&format!("{}  {path}\n", hash.finish().0.hex()));
+    }
+    Ok(Some(Digest::sha256(lines.as_bytes())))
 }
 
 fn parts(picks: Vec<Pick>) -> Vec<Part> {

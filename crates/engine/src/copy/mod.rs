@@ -30,12 +30,12 @@ use crate::{
 };
 
 pub(crate) mod apply;
-mod context;
+pub(crate) mod context;
 mod earlier;
 pub(crate) mod entry;
 mod files;
 mod inline;
-mod pick;
+pub(crate) mod pick;
 pub(crate) mod placement;
 mod stage;
 

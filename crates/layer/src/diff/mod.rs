@@ -185,6 +185,16 @@ pub fn write_trees<W: Write>(
     mtime: Option<i64>,
     sink: W,
 ) -> Result<u64, DiffError> {
+    write_trees_with(roots, mtime, sink, |_| Ok(()))
+}
+
+/// The same, and behind them the entries that `append` appends.
+pub fn write_trees_with<W: Write>(
+    roots: &[(String, PathBuf)],
+    mtime: Option<i64>,
+    sink: W,
+    append: impl FnOnce(&mut TarWriter<W>) -> Result<(), DiffError>,
+) -> Result<u64, DiffError> {
     let mut tar = TarWriter::new(sink, mtime);
     for (name, root) in roots {
         if !name.is_empty() {
@@ -192,6 +202,7 @@ pub fn write_trees<W: Write>(
         }
         walk::append(root, name.as_bytes(), Markers::Literal, &mut tar)?;
     }
+    append(&mut tar)?;
     let entries = tar.entries();
     tar.finish()?.flush().map_err(|source| DiffError::Sink { source })?;
     Ok(entries)

@@ -1,18 +1,19 @@
 //! The files of the images: in directories, or in one tar.
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use archway_engine::{Built, view::View};
+use archway_engine::view::View;
 use archway_layer::{
+    Entry,
     extract::{self, ExtractOptions, Ownership},
-    write_tree, write_trees,
+    write_tree, write_trees_with,
 };
 use archway_oci::Platform;
 
-use super::archive::Sink;
+use super::{Product, archive::Sink, statements};
 use crate::{Context, Error, build::Published, request::Destination};
 
 /// Directory of a platform where several are written: `linux_arm_v7`, as in buildx.
@@ -24,18 +25,27 @@ pub(crate) async fn local(
     context: &Context,
     directory: &Path,
     split: bool,
-    platforms: &[Built],
+    product: Product<'_>,
 ) -> Result<Vec<Published>, Error> {
-    for built in platforms {
+    for (built, said) in product.platforms.iter().zip(product.said) {
         let target = match split {
             true => directory.join(directory_name(&built.platform)),
             false => directory.to_owned(),
         };
         let view = built.rootfs.view(context.store()).await?;
-        let mtime = built.mtime;
-        tokio::task::spawn_blocking(move || copy_out(&view, mtime, &target))
-            .await
-            .expect("writing does not panic")?;
+        let (mtime, said) = (built.mtime, said.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let statements = statements::of(&view, &said)?;
+            copy_out(&view, mtime, &target)?;
+            for statement in statements {
+                // One that an earlier build left, or a link in its place, is replaced.
+                let mut file = Sink::open(&Destination::File(target.join(statement.name)))?;
+                file.write_all(&statement.bytes).map_err(Error::write(&target))?;
+                file.finish()?;
+            }
+            Ok::<_, Error>(())
+        });
+        written.await.expect("writing does not panic")?;
     }
     Ok(vec![Published { target: directory.display().to_string(), digest: None }])
 }
@@ -61,21 +71,33 @@ pub(crate) async fn tar(
     context: &Context,
     destination: &Destination,
     split: bool,
-    platforms: &[Built],
+    product: Product<'_>,
 ) -> Result<Vec<Published>, Error> {
-    let mut views: Vec<(String, View)> = Vec::new();
-    for built in platforms {
+    let mut views = Vec::new();
+    for (built, said) in product.platforms.iter().zip(product.said) {
         let prefix = if split { directory_name(&built.platform) } else { String::new() };
-        views.push((prefix, built.rootfs.view(context.store()).await?));
+        views.push((prefix, built.rootfs.view(context.store()).await?, said.clone()));
     }
     let destination = destination.clone();
     // All are of one build.
-    let mtime = platforms.first().and_then(|built| built.mtime);
+    let mtime = product.platforms.first().and_then(|built| built.mtime);
     let target = tokio::task::spawn_blocking(move || {
+        let mut files = Vec::new();
+        for (prefix, view, said) in &views {
+            for statement in statements::of(view, said)? {
+                files.push((Path::new(prefix).join(statement.name), statement.bytes));
+            }
+        }
         let mut sink = Sink::open(&destination)?;
         let roots: Vec<(String, PathBuf)> =
-            views.iter().map(|(prefix, view)| (prefix.clone(), view.path())).collect();
-        write_trees(&roots, mtime, &mut sink)?;
+            views.iter().map(|(prefix, view, _)| (prefix.clone(), view.path())).collect();
+        write_trees_with(&roots, mtime, &mut sink, |tar| {
+            for (path, bytes) in &files {
+                let entry = Entry::file(path.as_os_str().as_encoded_bytes(), bytes.len() as u64, 0o644);
+                tar.append(&entry, bytes.as_slice())?;
+            }
+            Ok(())
+        })?;
         sink.finish()
     })
     .await

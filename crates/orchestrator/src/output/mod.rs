@@ -7,6 +7,7 @@ use archway_oci::Reference;
 
 use crate::{
     Context, Error,
+    attest::{self, Said},
     build::{Publications, Published},
     cache::Inline,
     index::BuiltIndex,
@@ -19,6 +20,7 @@ mod docker;
 mod files;
 mod oci;
 pub(crate) mod registry;
+mod statements;
 mod store;
 
 /// An output, its names complete.
@@ -53,6 +55,19 @@ impl Target {
     fn is_published(&self) -> bool {
         matches!(self, Self::Registry { .. })
     }
+}
+
+/// What a build came to.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    /// The platforms, in request order.
+    pub(crate) platforms: &'a [Built],
+    /// Their images, if they have any.
+    pub(crate) images: &'a [BuiltImage],
+    /// The index over them, if a target holds one.
+    pub(crate) index: Option<&'a BuiltIndex>,
+    /// What is said of each platform.
+    pub(crate) said: &'a [Vec<Said>],
 }
 
 /// A name in each repository that has the image.
@@ -106,6 +121,16 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
     for target in &targets {
         check(target, many)?;
     }
+    if !request.attestations.is_empty() && !targets.iter().any(attest::can_hold) {
+        return Err(Error::Output {
+            message: "there is no output that holds attestations".to_owned(),
+            hint: Some(
+                "they are beside an image with a name (-t NAME, -o type=oci), or among the files of type=local \
+                 and type=tar; a Docker archive holds none"
+                    .to_owned(),
+            ),
+        });
+    }
     if request.cache.inline == Inline::Yes && !targets.iter().any(Target::needs_layers) {
         return Err(Error::Output {
             message: "there is no image that could hold the build cache".to_owned(),
@@ -139,32 +164,25 @@ fn check(target: &Target, many: bool) -> Result<(), Error> {
 pub(crate) async fn write_all(
     context: &Context,
     targets: &[Target],
-    platforms: &[Built],
-    images: &[BuiltImage],
-    index: Option<&BuiltIndex>,
+    product: Product<'_>,
     pushes: registry::LayerPushes,
     publications: &mut Publications<'_>,
 ) -> Result<(), Error> {
     for target in targets.iter().filter(|target| !target.is_published()) {
-        for one in write(context, target, platforms, images, index).await? {
+        for one in write(context, target, product).await? {
             publications.add(one);
         }
     }
     let registries: Vec<&Target> = targets.iter().filter(|target| target.is_published()).collect();
-    if let (Some(index), false) = (index, registries.is_empty()) {
-        pushes.publish(context, &registries, images, index, publications).await?;
+    if let (Some(index), false) = (product.index, registries.is_empty()) {
+        pushes.publish(context, &registries, product.images, index, publications).await?;
     }
     Ok(())
 }
 
-async fn write(
-    context: &Context,
-    target: &Target,
-    platforms: &[Built],
-    images: &[BuiltImage],
-    index: Option<&BuiltIndex>,
-) -> Result<Vec<Published>, Error> {
-    match (target, index) {
+async fn write(context: &Context, target: &Target, product: Product<'_>) -> Result<Vec<Published>, Error> {
+    let images = product.images;
+    match (target, product.index) {
         (Target::Store { references }, Some(index)) => store::write(context, references, images, index).await,
         (Target::Oci { destination, tar, references }, Some(index)) => {
             oci::write(context, destination, *tar, references, images, index).await
@@ -172,8 +190,8 @@ async fn write(
         (Target::Docker { destination, references }, _) => {
             docker::write(context, destination, references, images).await
         }
-        (Target::Local { directory, split }, _) => files::local(context, directory, *split, platforms).await,
-        (Target::Tar { destination, split }, _) => files::tar(context, destination, *split, platforms).await,
+        (Target::Local { directory, split }, _) => files::local(context, directory, *split, product).await,
+        (Target::Tar { destination, split }, _) => files::tar(context, destination, *split, product).await,
         (Target::Registry { .. } | Target::Store { .. } | Target::Oci { .. }, _) => Ok(Vec::new()),
     }
 }
@@ -231,6 +249,27 @@ mod tests {
             let mut request = request(&["linux/amd64", "linux/arm64"]);
             request.outputs = vec![output.clone()];
             assert!(matches!(targets(&request), Err(Error::Output { .. })), "{output:?}");
+        }
+    }
+
+    #[test]
+    fn attestations_need_an_output_that_holds_them() {
+        let file = Destination::File("x".into());
+        let split = None;
+        let cases = [
+            (OutputSpec::Image { names: vec!["a:1".parse().unwrap()] }, true),
+            (OutputSpec::Oci { destination: file.clone(), tar: true, names: Vec::new() }, true),
+            (OutputSpec::Local { directory: "x".into(), platform_split: split }, true),
+            (OutputSpec::Tar { destination: file.clone(), platform_split: split }, true),
+            (OutputSpec::Docker { destination: file, names: Vec::new() }, false),
+            (OutputSpec::CacheOnly, false),
+        ];
+        for (output, holds) in cases {
+            let mut request = request(&["linux/amd64"]);
+            request.outputs = vec![output.clone()];
+            assert!(targets(&request).is_ok(), "{output:?}");
+            request.attestations.provenance = Some(crate::attest::ProvenanceSpec::default());
+            assert_eq!(targets(&request).is_ok(), holds, "{output:?}");
         }
     }
 

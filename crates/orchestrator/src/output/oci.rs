@@ -27,7 +27,12 @@ pub(crate) async fn write(
 ) -> Result<Vec<Published>, Error> {
     fetch_layers(context, images).await?;
     let store = context.store().clone();
-    let blobs = blobs(images);
+    let mut blobs = blobs(images);
+    for attached in &index.attestations {
+        let manifest = [&attached.descriptor].into_iter();
+        let all = manifest.chain(attached.blobs.iter().map(|blob| &blob.descriptor));
+        blobs.extend(all.map(|descriptor| (descriptor.digest.clone(), descriptor.size)));
+    }
     let (destination, references, index) = (destination.clone(), references.to_vec(), index.clone());
     let published = tokio::task::spawn_blocking(move || {
         let target = match (&destination, tar) {
@@ -44,7 +49,7 @@ pub(crate) async fn write(
     Ok(vec![published])
 }
 
-/// Every blob below the index, each once, in a fixed order.
+/// Every blob of the images, each once, in a fixed order.
 pub(crate) fn blobs(images: &[BuiltImage]) -> BTreeMap<Digest, u64> {
     let mut blobs = BTreeMap::new();
     for image in images {

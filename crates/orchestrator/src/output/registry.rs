@@ -189,14 +189,17 @@ impl LayerPushes {
         images: &[BuiltImage],
         index: &BuiltIndex,
     ) -> Result<(), Error> {
-        let blobs = images.iter().flat_map(|image| {
-            let config = Layer {
-                descriptor: image.config_descriptor.clone(),
-                diff_id: image.config_descriptor.digest.clone(),
-                origin: None,
-            };
-            image.layers.iter().cloned().chain([config])
-        });
+        // Whatever is no layer is in the store.
+        let stored = |descriptor: &Descriptor| Layer {
+            descriptor: descriptor.clone(),
+            diff_id: descriptor.digest.clone(),
+            origin: None,
+        };
+        let of_images = images
+            .iter()
+            .flat_map(|image| image.layers.iter().cloned().chain([stored(&image.config_descriptor)]));
+        let of_attestations = index.attestations.iter().flat_map(|attached| &attached.blobs);
+        let blobs = of_images.chain(of_attestations.map(|blob| stored(&blob.descriptor)));
         stream::iter(blobs.map(|layer| self.push_layer(context, repository, layer)).collect::<Vec<_>>())
             .buffer_unordered(PARALLEL)
             .try_collect::<()>()
@@ -209,6 +212,12 @@ impl LayerPushes {
             self.push_manifest(repository, &image.descriptor, bytes).await
         });
         stream::iter(manifests.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        // They refer to the images.
+        let attestations = index
+            .attestations
+            .iter()
+            .map(|attached| self.push_manifest(repository, &attached.descriptor, attached.bytes.clone()));
+        stream::iter(attestations.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
         self.push_manifest(repository, &index.descriptor, index.bytes.clone()).await
     }
 

@@ -11,7 +11,7 @@ use archway_layer::{
     write_layer_with,
 };
 use archway_oci::{
-    Descriptor, Manifest, Reference, json,
+    Descriptor, Digest, Manifest, Reference, json,
     layout::Layout,
     media_type,
     reference::{ImageLocation, TagOrDigest},
@@ -161,6 +161,8 @@ pub(super) struct Unpacked {
     pub(super) made: PendingSnapshot,
     /// The Dockerfile, if it has one beside the files.
     pub(super) dockerfile: Option<SourceText>,
+    /// Of the bundle's manifest.
+    pub(super) digest: Digest,
 }
 
 /// Reads and unpacks the bundle at `location`.
@@ -191,6 +193,7 @@ pub(super) async fn read(context: &Context, location: &ImageLocation) -> Result<
     let blob = Layer { descriptor: layer.clone(), diff_id: layer.digest.clone(), origin };
     context.engine.fetch_blob(&context.events, &blob).await?;
     let (store, ownership) = (context.store().clone(), context.engine.ownership);
+    let bundle = found.top.digest.clone();
     let (found, manifest) = (found.clone(), manifest.clone());
     let unpacked = tokio::task::spawn_blocking(move || {
         found.import_layers(&store, &manifest)?;
@@ -204,7 +207,7 @@ pub(super) async fn read(context: &Context, location: &ImageLocation) -> Result<
         Ok::<_, Error>(made)
     });
     let made = unpacked.await.expect("unpacking does not panic")?;
-    Ok(Unpacked { made, dockerfile })
+    Ok(Unpacked { made, dockerfile, digest: bundle })
 }
 
 pub(super) fn describe(location: &ImageLocation) -> String {

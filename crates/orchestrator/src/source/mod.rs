@@ -11,7 +11,7 @@ use archway_oci::reference::{ImageLocation, LocationError};
 use archway_remote::{GitUrl, GitUrlError, http_url};
 
 pub use open::Wanted;
-pub(crate) use open::{Opened, open};
+pub(crate) use open::{ContextOrigin, Opened, open};
 
 /// What `-` stands for.
 const STDIN: &str = "-";

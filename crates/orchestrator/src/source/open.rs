@@ -12,7 +12,8 @@ use std::{
 use archway_dockerfile::{ast::SourceText, ignore::IgnorePatterns};
 use archway_engine::StepError;
 use archway_graph::{BuildArgs, Warning};
-use archway_remote::{Credentials, GitSource, GitUrl, HttpSource, Times, redacted};
+use archway_oci::{Digest, reference::ImageLocation};
+use archway_remote::{Credentials, GitSource, GitUrl, HttpSource, Times, git::Revision, redacted};
 use archway_report::Event;
 use archway_source::{Kind, Snapshot, SourceError};
 use archway_store::PendingSnapshot;
@@ -43,7 +44,21 @@ pub(crate) struct Opened {
     /// When it was made, in seconds since 1970, where it tells: the commit of a repository, what a server says
     /// of a file, the newest file of an archive.
     time: Option<i64>,
+    /// Where it was found.
+    pub(crate) origin: ContextOrigin,
     _made: Vec<PendingSnapshot>,
+}
+
+/// Where a context was found, and what was there.
+pub(crate) enum ContextOrigin {
+    /// On this machine, or on standard input.
+    Here,
+    /// In a repository.
+    Repository { source: GitSource, revision: Revision },
+    /// Behind a URL; the file is what was there.
+    Download { url: String, file: PathBuf },
+    /// In a source bundle, whose manifest has this digest.
+    Bundle { location: ImageLocation, digest: Digest },
 }
 
 /// The files of a context.
@@ -166,9 +181,12 @@ impl Opening<'_> {
             ContextSpec::Url(url) => self.url(url).await,
             ContextSpec::Stdin => self.stdin().await,
             ContextSpec::Bundle(location) => {
-                let bundle::Unpacked { made, dockerfile } = bundle::read(self.context, location).await?;
+                let bundle::Unpacked { made, dockerfile, digest } =
+                    bundle::read(self.context, location).await?;
                 let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
-                self.fetched(snapshot, dockerfile.map_or(Own::None, Own::Beside), vec![made]).await
+                let own = dockerfile.map_or(Own::None, Own::Beside);
+                let origin = ContextOrigin::Bundle { location: location.clone(), digest };
+                Ok(Opened { origin, ..self.fetched(snapshot, own, vec![made]).await? })
             }
         }
     }
@@ -177,11 +195,12 @@ impl Opening<'_> {
         let mut source = GitSource::from(url.clone());
         self.adjust(&mut source, url.times.is_some());
         let fetched = self.context.engine.checkout(self.request.credentials, &source).await;
-        let fetched = fetched.map_err(|error| fetching(source.describe(), error))?;
+        let (fetched, revision) = fetched.map_err(|error| fetching(source.describe(), error))?;
         // Then all of it has that time.
         let time = (source.times == Times::Commit).then(|| modified(&fetched.directory)).flatten();
         let snapshot = scan(fetched.directory, Owners::Root).await?;
-        Ok(Opened { time, ..self.fetched(snapshot, Own::None, Vec::new()).await? })
+        let origin = ContextOrigin::Repository { source, revision };
+        Ok(Opened { time, origin, ..self.fetched(snapshot, Own::None, Vec::new()).await? })
     }
 
     /// Build arguments that are for the context.
@@ -205,7 +224,7 @@ impl Opening<'_> {
             DockerfileSpec::Url(url) => (self.text_of_url(url).await?, None),
         };
         let files = Files::Directory { path: path.to_owned(), dockerfile };
-        Ok(Opened { dockerfile: text, files, time: None, _made: Vec::new() })
+        Ok(Opened { dockerfile: text, files, time: None, origin: ContextOrigin::Here, _made: Vec::new() })
     }
 
     fn local(&self, path: PathBuf) -> Result<(SourceText, Option<PathBuf>), Error> {
@@ -222,11 +241,12 @@ impl Opening<'_> {
         // A server that does not say leaves 1970.
         let told = modified(&file).filter(|time| *time > 0);
         let (streamed, made) = self.take(opened, redacted(url), false).await?;
+        let origin = ContextOrigin::Download { url: url.to_owned(), file };
         match streamed {
             Streamed::Archive => {
                 let snapshot = scan(made.delta().to_owned(), Owners::Kept).await?;
                 let time = told.or_else(|| newest(&snapshot));
-                Ok(Opened { time, ..self.fetched(snapshot, Own::None, vec![made]).await? })
+                Ok(Opened { time, origin, ..self.fetched(snapshot, Own::None, vec![made]).await? })
             }
             Streamed::Nothing => Err(Error::EmptyContext { what: redacted(url) }),
             // A page of the repository's host is no Dockerfile, and easily taken for its repository.
@@ -236,7 +256,7 @@ impl Opening<'_> {
             Streamed::Text(text) => {
                 let snapshot = scan(directory, Owners::Root).await?;
                 let whole = Own::Whole(plan::text(&redacted(url), &text)?);
-                Ok(Opened { time: told, ..self.fetched(snapshot, whole, Vec::new()).await? })
+                Ok(Opened { time: told, origin, ..self.fetched(snapshot, whole, Vec::new()).await? })
             }
         }
     }
@@ -273,7 +293,7 @@ impl Opening<'_> {
             (DockerfileSpec::Url(url), _) => self.text_of_url(url).await?,
         };
         let files = Files::Snapshot(Arc::new(snapshot));
-        Ok(Opened { dockerfile: text, files, time: None, _made: made })
+        Ok(Opened { dockerfile: text, files, time: None, origin: ContextOrigin::Here, _made: made })
     }
 
     async fn text_of_stdin(&self) -> Result<SourceText, Error> {
