@@ -25,6 +25,7 @@ use crate::{
     digest::Hasher,
     json::{self, DocumentError, MAX_DOCUMENT},
     reference::TagOrDigest,
+    referrer,
 };
 
 use durable::TEMPORARY_PREFIX;
@@ -291,7 +292,39 @@ impl Layout {
         self.write_file(INDEX_FILE, &json::to_vec(&index))
     }
 
-    /// The image of this name or digest; `None`: the only one.
+    /// Lets an entry of `index.json` point at something else; its annotations stay, and so its name.
+    ///
+    /// # Errors
+    /// [`LayoutError::NoSuchBlob`] if the manifest or index it is to describe is not there, or if there is no such
+    /// entry any more, and those of [`Layout::index`].
+    pub fn replace(&self, entry: &Descriptor, descriptor: &Descriptor) -> Result<(), LayoutError> {
+        self.require_blob(&descriptor.digest)?;
+        let _turn = self.lock()?;
+        let mut index = self.index()?;
+        let Some(found) = index.manifests.iter_mut().find(|other| *other == entry) else {
+            return Err(LayoutError::NoSuchBlob { dir: self.dir.clone(), digest: entry.digest.clone() });
+        };
+        *found = Descriptor { annotations: entry.annotations.clone(), ..descriptor.clone() };
+        self.write_file(INDEX_FILE, &json::to_vec(&index))
+    }
+
+    /// Lists a referrer of `subject` in `index.json`, if it is not there.
+    ///
+    /// # Errors
+    /// Those of [`Layout::set_reference`].
+    pub fn set_referrer(&self, referrer: &Descriptor, subject: &Digest) -> Result<(), LayoutError> {
+        self.require_blob(&referrer.digest)?;
+        let _turn = self.lock()?;
+        let mut index = self.index()?;
+        let entry = referrer::layout_entry(referrer, subject);
+        if index.manifests.contains(&entry) {
+            return Ok(());
+        }
+        index.manifests.push(entry);
+        self.write_file(INDEX_FILE, &json::to_vec(&index))
+    }
+
+    /// The image of this name or digest; `None`: the only one, beside its referrers.
     ///
     /// # Errors
     /// [`LayoutError::NoSuchImage`], [`LayoutError::NotOneImage`], and those of [`Layout::index`].
@@ -299,11 +332,13 @@ impl Layout {
         let images = self.index()?.manifests;
         let available = || images.iter().filter_map(name_of).map(str::to_owned).collect();
         let Some(wanted) = wanted else {
+            let is_image = |entry: &&Descriptor| !referrer::is_layout_entry(entry, name_of(entry));
+            let images: Vec<&Descriptor> = images.iter().filter(is_image).collect();
             let mut digests: Vec<&Digest> = images.iter().map(|image| &image.digest).collect();
             digests.sort();
             digests.dedup();
             return match (digests.len(), images.first()) {
-                (1, Some(image)) => Ok(image.clone()),
+                (1, Some(image)) => Ok(Descriptor::clone(image)),
                 (count, _) => {
                     Err(LayoutError::NotOneImage { dir: self.dir.clone(), count, available: available() })
                 }

@@ -13,6 +13,7 @@
 //! | [`media_type`] | OCI and Docker schema 2 media types | image-spec, distribution |
 //! | [`layout`] | an image as a directory | image-spec `image-layout.md` |
 //! | [`annotations`] | which document an annotation is for | image-spec `annotations.md` |
+//! | [`referrer`] | manifests about another one, and how they are listed | image-spec, distribution-spec |
 //! | [`assemble`] | children to one image index | image-spec `image-index.md` |
 //! | [`verify`] | whether a child is what its descriptor and the request promise | promise 3 |
 
@@ -27,6 +28,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod referrer;
 pub mod verify;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};

@@ -8,6 +8,7 @@
 //! | [`client`] | what callers use | distribution-spec |
 //! | `pull`, `blob` | manifests; blobs with resume | distribution-spec "Pull" |
 //! | `push`, `upload` | mounts, manifests; uploads in chunks, with resume | distribution-spec "Push" |
+//! | `referrers` | manifests about others, also at registries without the API | distribution-spec "Listing Referrers" |
 //! | [`credentials`] | Docker's and podman's files, credential helpers | docker/cli `config.json`, containers-auth.json(5) |
 //! | [`GrowingBlob`] | uploads of what is still being written | |
 //! | `auth`, `token` | challenges and scopes; Basic, Bearer tokens | distribution "token" and "oauth2" |
@@ -26,6 +27,7 @@ mod growing;
 mod host;
 mod pull;
 mod push;
+mod referrers;
 mod request;
 mod token;
 mod transport;

@@ -79,18 +79,32 @@ impl Client {
         bytes: Bytes,
     ) -> Result<Digest, Error> {
         let digest = Digest::sha256(&bytes);
+        self.put_manifest(reference, media_type, bytes).await?;
+        Ok(digest)
+    }
+
+    /// The same, with the answer.
+    pub(crate) async fn put_manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Response, Error> {
+        let digest;
         let name = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => digest.as_str(),
             (None, Some(tag)) => tag,
-            (None, None) => digest.as_str(),
+            (None, None) => {
+                digest = Digest::sha256(&bytes);
+                digest.as_str()
+            }
         };
         let scope = Scope::push(&reference.repository, &[]);
         let path = path(reference, "manifests", name);
         let request = Request::new(Method::PUT, &reference.registry, path, scope)
             .header("content-type", media_type)
             .body(Payload::Bytes(bytes));
-        self.transport.send(&request, &[]).await?;
-        Ok(digest)
+        self.transport.send(&request, &[]).await
     }
 
     /// Asks for a mount from each repository in turn. The registry opens an upload where the last one

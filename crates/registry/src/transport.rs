@@ -36,6 +36,8 @@ pub(crate) struct Transport {
     tokens: Tokens,
     /// What the keychain has, by registry and repository.
     credentials: Mutex<HashMap<(String, String), Lookup>>,
+    /// Held while a tag that lists referrers is changed, by its whole name.
+    lists: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A look into the keychain, made once.
@@ -49,7 +51,14 @@ impl Transport {
             endpoints: Endpoints::default(),
             tokens: Tokens::default(),
             credentials: Mutex::default(),
+            lists: Mutex::default(),
         }
+    }
+
+    /// Who changes the list `name` waits until no other task of this process does.
+    pub(crate) async fn turn(&self, name: String) -> tokio::sync::OwnedMutexGuard<()> {
+        let list = self.lists.lock().expect("no holder panics").entry(name).or_default().clone();
+        list.lock_owned().await
     }
 
     /// Sends a request until it succeeds, fails for good, or was tried often enough. An answer is

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use archway_oci::{Descriptor, Digest, Platform, Reference, json, media_type};
+use archway_oci::{
+    Descriptor, Digest, Index, Manifest, Platform, Reference, json, media_type,
+    referrer::{Referrer, fallback_tag},
+};
 use archway_registry::{Client, ClientOptions, Error, Growing, Keychain, Pushed, credentials::Credential};
 use archway_testkit::{
     RealRegistry, Skopeo,
@@ -326,4 +329,33 @@ async fn an_upload_survives_a_broken_connection() {
         assert!(broken.load(SeqCst), "{name}");
         read_back(&Skopeo::new(), &parse(registry.reference(&format!("{name}:1"))), &image);
     }
+}
+
+#[tokio::test]
+async fn a_registry_without_the_referrers_api_gets_a_list_that_others_find() {
+    if !tools::require_each(&["docker-registry", "skopeo"]) {
+        return;
+    }
+    let registry = RealRegistry::start().unwrap();
+    let (client, mut image) = (client(), Image::new(&bytes(1000)));
+    let reference = parse(registry.reference("app:1"));
+    image.push(&client, &reference, &[]).await.unwrap();
+    let subject = Descriptor::of(media_type::OCI_MANIFEST, &image.manifest);
+    assert_eq!(client.referrers(&reference, &subject.digest).await.unwrap(), []);
+
+    let empty = image.add(media_type::OCI_EMPTY, b"{}");
+    client.push_blob(&reference, &empty, &image.path(&empty), &[], |_| {}).await.unwrap();
+    let mut manifest = Manifest::new(empty.clone(), vec![empty]);
+    manifest.artifact_type = Some("application/vnd.example.note".into());
+    manifest.subject = Some(subject.clone());
+    let bytes = json::to_vec(&manifest);
+    let referrer = Referrer::of(media_type::OCI_MANIFEST, &bytes).unwrap().unwrap();
+    for _ in 0..2 {
+        client.push_referrer(&reference, &referrer, bytes.clone().into()).await.unwrap();
+        let listed = client.referrers(&reference, &subject.digest).await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(&referrer.descriptor));
+    }
+    let tag = reference.with_tag(&fallback_tag(&subject.digest)).unwrap();
+    let raw = Skopeo::new().raw_manifest(&format!("docker://{tag}")).unwrap();
+    assert_eq!(Index::parse(&raw).unwrap().manifests, [referrer.descriptor]);
 }

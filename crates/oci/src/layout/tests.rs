@@ -191,3 +191,32 @@ fn other_versions_and_malformed_files_are_refused() {
         matches!(Layout::open(layout.dir()), Err(LayoutError::Version { found, .. }) if found == "2.0.0")
     );
 }
+
+#[test]
+fn referrers_do_not_hide_the_only_image() {
+    let (_dir, layout) = layout();
+    let (app, signature) = (image(&layout, "app"), image(&layout, "signature"));
+    layout.set_reference(&app, None).unwrap();
+    for _ in 0..2 {
+        layout.set_referrer(&signature, &app.digest).unwrap();
+    }
+    assert_eq!(layout.find(None).unwrap(), app);
+    let entries = layout.index().unwrap().manifests;
+    assert_eq!(entries, [app.clone(), crate::referrer::layout_entry(&signature, &app.digest)]);
+    let missing = Descriptor::of(media_type::OCI_MANIFEST, b"none");
+    assert!(matches!(layout.set_referrer(&missing, &app.digest), Err(LayoutError::NoSuchBlob { .. })));
+}
+
+#[test]
+fn an_entry_keeps_its_name_and_place_when_it_is_replaced() {
+    let (_dir, layout) = layout();
+    let (old, new) = (image(&layout, "old"), image(&layout, "new"));
+    layout.set_reference(&old, Some("1")).unwrap();
+    layout.set_reference(&old, Some("2")).unwrap();
+    let entry = layout.find(tag("1").as_ref()).unwrap();
+    layout.replace(&entry, &new).unwrap();
+    let entries: Vec<_> = layout.index().unwrap().manifests.into_iter().map(|entry| entry.digest).collect();
+    assert_eq!(entries, [new.digest.clone(), old.digest]);
+    assert_eq!(layout.find(tag("1").as_ref()).unwrap().digest, new.digest);
+    assert!(layout.replace(&entry, &new).is_err(), "somebody else was faster");
+}

@@ -5,4 +5,5 @@ mod growing;
 mod helper;
 mod pull;
 mod push;
+mod referrers;
 mod server;
