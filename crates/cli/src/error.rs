@@ -7,7 +7,9 @@ use archway_cache::CacheError;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
 use archway_oci::{Platform, platform::PlatformError};
-use archway_orchestrator::{Error, cache::StorageError, error::DockerfileConflict};
+use archway_orchestrator::{
+    Error, cache::StorageError, error::DockerfileConflict, index_tools::AnnotateError,
+};
 use archway_sandbox::CgroupError;
 use archway_source::SourceError;
 
@@ -83,7 +85,10 @@ impl CliError {
             | Self::Operation(Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_)) => {
                 Exit::Usage
             }
-            Self::Operation(Error::Unverified { .. }) => Exit::Verification,
+            Self::Operation(Error::Unverified { .. } | Error::Annotate(AnnotateError::Moved { .. })) => {
+                Exit::Verification
+            }
+            Self::Operation(Error::Annotate(_)) => Exit::Usage,
             Self::Reported(exit) => *exit,
             _ => Exit::Failure,
         }
@@ -238,6 +243,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         },
         Error::NoSuchPlatform { offered, .. } => Some(format!("it offers {}", platforms(offered))),
         Error::NoSuchPlatforms(missing) => Some(format!("there is {}", platforms(&missing.offered))),
+        Error::Annotate(error) => annotate_hint(error),
         Error::Unverified { .. } => Some("nothing was published".to_owned()),
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
@@ -249,6 +255,22 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::Store(error) => store_hint(error),
         Error::Cgroup(error) => cgroup_hint(error).map(str::to_owned),
         _ => None,
+    }
+}
+
+fn annotate_hint(error: &AnnotateError) -> Option<String> {
+    match error {
+        AnnotateError::NoSuchKey { present, .. } if present.is_empty() => Some("there are none".to_owned()),
+        AnnotateError::NoSuchKey { present, .. } => Some(format!("there is {}", present.join(", "))),
+        AnnotateError::NotAnIndex { name } => {
+            Some(format!("make it one: `archway index create -t {name} {name}`, which takes `--annotation`"))
+        }
+        AnnotateError::NotAName { name } => Some(format!(
+            "annotate a tag or a layout; a new index of it: `archway index create -t NAME --annotation … {name}`"
+        )),
+        AnnotateError::Moved { .. } => {
+            Some("somebody else published meanwhile; nothing was changed: look, and run it again".to_owned())
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod findings;
 mod progress;
 mod session;
 mod table;
+mod tree;
 
 fn main() -> ExitCode {
     // A closed pipe (`archway images | head`) ends the program quietly, as in any other tool.
@@ -40,6 +41,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Source(args) => commands::source::run(args, registries),
         Command::Run(args) => commands::run::run(args, registries),
         Command::Inspect(args) => commands::inspect::run(args, registries),
+        Command::Copy(args) => commands::copy::run(args, registries),
         Command::Index(command) => commands::index::run(command, registries),
         Command::Images(args) => commands::images::list(args),
         Command::Tag(args) => commands::images::tag(args),

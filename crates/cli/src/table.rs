@@ -21,7 +21,8 @@ pub(crate) fn render(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn visible(cell: &str) -> usize {
+/// Characters that are seen.
+pub(crate) fn visible(cell: &str) -> usize {
     anstream::adapter::strip_str(cell).to_string().chars().count()
 }
 

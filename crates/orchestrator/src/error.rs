@@ -135,6 +135,12 @@ pub enum Error {
     /// Images for some platforms are wanted and not there.
     #[error(transparent)]
     NoSuchPlatforms(#[from] crate::index_tools::NoSuchPlatforms),
+    /// The annotations of an index cannot be changed so.
+    #[error(transparent)]
+    Annotate(#[from] crate::index_tools::AnnotateError),
+    /// An image is larger than any that is meant.
+    #[error("the image cannot be copied: {0}")]
+    TooMuch(#[from] crate::index_tools::TooMuch),
     /// An image is not what the index would say.
     #[error("{digest} is not an image for {platform}: {}", found(.findings))]
     Unverified {
@@ -218,6 +224,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A blob is not what it should be.
+    #[error("the blob {expected} is damaged: its digest is {actual}")]
+    Damaged {
+        /// The digest it should have.
+        expected: Digest,
+        /// The digest it has.
+        actual: Digest,
+    },
     /// An archive of an image lacks something.
     #[error("`{path}` has no {missing}")]
     ArchiveIncomplete {
@@ -277,6 +291,18 @@ fn found(findings: &[archway_oci::verify::Finding]) -> String {
 }
 
 impl Error {
+    /// Whether what was looked for is not where it should be.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::BlobMissing { .. } | Self::Layout(archway_oci::layout::LayoutError::NoSuchBlob { .. }) => {
+                true
+            }
+            Self::ArchiveIncomplete { .. } => true,
+            Self::Registry { source, .. } => matches!(**source, archway_registry::Error::NotFound { .. }),
+            _ => false,
+        }
+    }
+
     pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Self::Write { path, source }

@@ -7,10 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use archway_engine::Layer;
 use archway_oci::{
-    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json::MAX_DOCUMENT,
-    layout::Layout, media_type, platform::best_match, reference::ImageLocation,
+    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference,
+    json::MAX_DOCUMENT,
+    layout::{Layout, LayoutError, REF_NAME},
+    media_type,
+    platform::best_match,
+    reference::ImageLocation,
+    referrer::{self, LAYOUT_SUBJECT, Referrer},
 };
 use archway_store::Store;
 use serde::Deserialize;
@@ -121,6 +125,54 @@ impl Found {
         Ok(manifests)
     }
 
+    /// Describes what refers to `subject`, as far as lists of referrers say. The local store has none.
+    pub(crate) async fn referrers(
+        &self,
+        context: &Context,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let entries = match &self.origin {
+            Origin::Registry(reference) => {
+                let listed = context.engine.registry.referrers(reference, subject).await;
+                return listed.map_err(Error::registry("list the referrers of", reference));
+            }
+            Origin::Store => return Ok(Vec::new()),
+            Origin::Layout(layout) => layout.index()?.manifests,
+            Origin::Archive(archive) => archive.entries()?,
+        };
+        self.listed_in_layout(context, entries, subject).await
+    }
+
+    /// The referrers of `subject` among the entries of a layout. containerd and buildx annotate them; ORAS
+    /// lists them without a name; others keep the list of registries without the API.
+    async fn listed_in_layout(
+        &self,
+        context: &Context,
+        entries: Vec<Descriptor>,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let list = referrer::fallback_tag(subject);
+        let mut listed = Vec::new();
+        for mut entry in entries {
+            let stated = entry.annotations.remove(LAYOUT_SUBJECT);
+            let name = entry.annotations.get(REF_NAME);
+            if stated.as_deref() == Some(subject.as_str()) {
+                listed.push(entry);
+            } else if name == Some(&list) {
+                listed.extend(Index::parse(&self.document(context, &entry).await?)?.manifests);
+            } else if stated.is_none()
+                && name.is_none()
+                && entry.artifact_type.is_some()
+                && (media_type::is_manifest(&entry.media_type) || media_type::is_index(&entry.media_type))
+            {
+                let bytes = self.document(context, &entry).await?;
+                let about = Referrer::of(&entry.media_type, &bytes)?.map(|referrer| referrer.subject.digest);
+                listed.extend((about.as_ref() == Some(subject)).then_some(entry));
+            }
+        }
+        Ok(listed)
+    }
+
     /// Those that are for a platform. A single manifest is for the platform of its config.
     pub async fn children(&self, context: &Context) -> Result<Vec<(Platform, Descriptor)>, Error> {
         let mut children = Vec::new();
@@ -164,24 +216,20 @@ impl Found {
         Ok((manifest, config))
     }
 
-    /// A file of this machine with a blob; one of a registry is fetched into the store.
-    pub(crate) async fn blob_file(&self, context: &Context, blob: &Descriptor) -> Result<PathBuf, Error> {
-        let blobs = context.store().blobs();
+    /// A file of this machine that has a blob and nothing else, if there is one.
+    pub(crate) fn local_file(&self, context: &Context, blob: &Descriptor) -> Result<Option<PathBuf>, Error> {
         match &self.origin {
-            Origin::Layout(layout) => return Ok(layout.blob_path(&blob.digest)),
-            Origin::Registry(reference) => {
-                let (descriptor, diff_id) = (blob.clone(), blob.digest.clone());
-                let layer = Layer { descriptor, diff_id, origin: Some(reference.clone()) };
-                context.engine.fetch_blob(&context.events, &layer).await?;
-            }
-            Origin::Archive(archive) => {
-                if !blobs.contains(&blob.digest)? {
-                    import(context.store(), archive.blob(&blob.digest)?, &archive.path, &blob.digest)?;
+            Origin::Layout(layout) => match layout.has_blob(&blob.digest) {
+                true => Ok(Some(layout.blob_path(&blob.digest))),
+                false => {
+                    let dir = layout.dir().to_owned();
+                    Err(LayoutError::NoSuchBlob { dir, digest: blob.digest.clone() }.into())
                 }
+            },
+            Origin::Store | Origin::Registry(_) | Origin::Archive(_) => {
+                Ok(context.store().blobs().path(&blob.digest)?)
             }
-            Origin::Store => {}
         }
-        blobs.path(&blob.digest)?.ok_or_else(|| Error::BlobMissing { digest: blob.digest.clone() })
     }
 
     /// Opens a blob that is in a file of this machine; `None` if it is not there, or elsewhere.
@@ -281,22 +329,32 @@ impl Archive {
         Ok(Self { path: path.to_owned(), file, files, made: BTreeMap::new(), named: BTreeMap::new() })
     }
 
-    /// The single image of an OCI archive, or the first named one.
+    /// The single image of an OCI archive, or the first one.
     fn top(&self) -> Result<Descriptor, Error> {
-        let index = Index::parse(&self.small_file("index.json")?)?;
-        index.manifests.into_iter().next().ok_or_else(|| self.missing("index.json: manifests"))
+        let is_image = |entry: &Descriptor| {
+            !referrer::is_layout_entry(entry, entry.annotations.get(REF_NAME).map(String::as_str))
+        };
+        self.entries()?.into_iter().find(is_image).ok_or_else(|| self.missing("index.json: manifests"))
     }
 
-    /// A manifest for the image of a Docker archive.
+    /// What an OCI archive lists; a Docker archive lists nothing that way.
+    fn entries(&self) -> Result<Vec<Descriptor>, Error> {
+        match self.made.is_empty() {
+            true => Ok(Index::parse(&self.small_file("index.json")?)?.manifests),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// A manifest for the image of a Docker archive, in OCI's terms: the archive has none of its own.
     fn docker_manifest(&mut self) -> Result<Descriptor, Error> {
         let bytes = self.small_file("manifest.json")?;
         let images: Vec<DockerImage> = serde_json::from_slice(&bytes)
             .map_err(|error| Error::read(&self.path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let image = images.into_iter().next().ok_or_else(|| self.missing("manifest.json: an image"))?;
-        let config = self.describe(media_type::DOCKER_CONFIG, &image.config)?;
+        let config = self.describe(media_type::OCI_CONFIG, &image.config)?;
         let mut layers = Vec::with_capacity(image.layers.len());
         for layer in &image.layers {
-            layers.push(self.describe(media_type::DOCKER_LAYER, layer)?);
+            layers.push(self.describe(media_type::OCI_LAYER, layer)?);
         }
         let manifest = archway_oci::json::to_vec(&Manifest::new(config, layers));
         let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
@@ -313,8 +371,8 @@ impl Archive {
         let mut magic = [0; 4];
         let _ = self.reader(name)?.read(&mut magic).map_err(Error::read(&self.path))?;
         let media_type = match magic {
-            [0x1f, 0x8b, ..] if media_type == media_type::DOCKER_LAYER => media_type::DOCKER_LAYER_GZIP,
-            [0x28, 0xb5, 0x2f, 0xfd] => media_type::DOCKER_LAYER_ZSTD,
+            [0x1f, 0x8b, ..] if media_type == media_type::OCI_LAYER => media_type::OCI_LAYER_GZIP,
+            [0x28, 0xb5, 0x2f, 0xfd] => media_type::OCI_LAYER_ZSTD,
             _ => media_type,
         };
         Ok(Descriptor::new(media_type, digest, size))
@@ -331,7 +389,7 @@ impl Archive {
         Ok(bytes)
     }
 
-    fn blob(&self, digest: &Digest) -> Result<impl Read + use<>, Error> {
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<impl Read + use<>, Error> {
         self.reader(&self.name(digest))
     }
 

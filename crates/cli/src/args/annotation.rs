@@ -13,6 +13,7 @@ pub(crate) const FLAG: &str = "--annotation";
 /// `[SCOPE[[PLATFORM]],…:]KEY=VALUE`, repeated; what `default` is for without a scope. `platforms` are those
 /// that a scope may have, if they are known.
 pub(crate) fn parse(
+    flag: &'static str,
     given: &[String],
     default: &Scope,
     platforms: Option<&[Platform]>,
@@ -21,20 +22,37 @@ pub(crate) fn parse(
     for text in given {
         let (name, value) = text
             .split_once('=')
-            .ok_or_else(|| CliError::usage(FLAG, format!("`{text}` is not [SCOPE:]KEY=VALUE")))?;
-        let (scopes, key) = match name.split_once(':') {
-            None => (vec![default.clone()], name),
-            Some((scopes, key)) => {
-                let scopes = scopes.split(',').map(|scope| self::scope(FLAG, scope, platforms));
-                (scopes.collect::<Result<_, _>>()?, key)
-            }
-        };
-        check_key(FLAG, text, key)?;
+            .ok_or_else(|| CliError::usage(flag, format!("`{text}` is not [SCOPE:]KEY=VALUE")))?;
+        let (scopes, key) = scoped(flag, name, default, platforms)?;
+        check_key(flag, text, key)?;
         for scope in scopes {
             annotations.set(scope, key.to_owned(), value.to_owned());
         }
     }
     Ok(annotations)
+}
+
+/// `[SCOPE[[PLATFORM]],…:]KEY`: the key in each of its scopes.
+pub(crate) fn key(flag: &'static str, text: &str, default: &Scope) -> Result<Vec<(Scope, String)>, CliError> {
+    let (scopes, key) = scoped(flag, text, default, None)?;
+    check_key(flag, text, key)?;
+    Ok(scopes.into_iter().map(|scope| (scope, key.to_owned())).collect())
+}
+
+/// The scopes and the key of an annotation.
+fn scoped<'a>(
+    flag: &'static str,
+    name: &'a str,
+    default: &Scope,
+    platforms: Option<&[Platform]>,
+) -> Result<(Vec<Scope>, &'a str), CliError> {
+    match name.split_once(':') {
+        None => Ok((vec![default.clone()], name)),
+        Some((scopes, key)) => {
+            let scopes = scopes.split(',').map(|one| scope(flag, one, platforms));
+            Ok((scopes.collect::<Result<_, _>>()?, key))
+        }
+    }
 }
 
 /// `annotation.KEY`, `annotation-SCOPE.KEY`, `annotation-SCOPE[PLATFORM].KEY` of an output; `None` if
@@ -115,7 +133,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Result<Annotations, CliError> {
-        parse(&[text.to_owned()], &Scope::Manifest(None), Some(&platforms()))
+        parse(FLAG, &[text.to_owned()], &Scope::Manifest(None), Some(&platforms()))
     }
 
     fn scopes(text: &str) -> Vec<Scope> {

@@ -333,7 +333,12 @@ impl SourceArgs {
             dockerfile: DockerfileSpec::parse(self.file.as_deref()),
             named_contexts: build_context::parse(&self.build_context)?,
             strategies: self.strategies(&platforms)?,
-            annotations: annotation::parse(&self.annotation, &Scope::Manifest(None), Some(&platforms))?,
+            annotations: annotation::parse(
+                annotation::FLAG,
+                &self.annotation,
+                &Scope::Manifest(None),
+                Some(&platforms),
+            )?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
             platforms,
             target: self.target.clone(),

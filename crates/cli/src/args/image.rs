@@ -1,6 +1,10 @@
 //! Commands about images and registries.
 
-use clap::{Args, ValueEnum};
+use archway_orchestrator::inspect::InspectRequest;
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::build;
+use crate::error::CliError;
 
 /// `archway run`
 #[derive(Debug, Args)]
@@ -37,13 +41,17 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// `archway inspect`
+/// `archway inspect`, `archway index inspect`
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// Image: a reference, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE
     pub(crate) image: String,
 
-    /// Print the manifest or index as it is stored
+    /// Show only these platforms, comma-separated or repeated
+    #[arg(short, long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
+
+    /// Print the index or manifest as it is stored; with --platform, that platform's manifest
     #[arg(long, conflicts_with = "format")]
     pub(crate) raw: bool,
 
@@ -54,6 +62,23 @@ pub(crate) struct InspectArgs {
     /// Look at the registry, even if the local store has the name
     #[arg(long)]
     pub(crate) pull: bool,
+
+    /// Whether to ask what refers to the image, such as signatures
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) referrers: bool,
+}
+
+impl InspectArgs {
+    /// The request these arguments make.
+    pub(crate) fn request(&self) -> Result<InspectRequest, CliError> {
+        Ok(InspectRequest {
+            image: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
+            pull: self.pull,
+            platforms: build::platforms(&self.platform)?,
+            referrers: self.referrers,
+        })
+    }
 }
 
 /// Text for people or JSON for programs.

@@ -6,10 +6,10 @@ use archway_oci::{
     Descriptor, Digest, Reference,
     annotations::{Annotations, Scope},
 };
-use archway_orchestrator::index_tools::{CreateRequest, Source};
+use archway_orchestrator::index_tools::{AnnotateRequest, CreateRequest, Source};
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{ProgressMode, annotation, build};
+use super::{InspectArgs, ProgressMode, annotation, build};
 use crate::error::CliError;
 
 /// A descriptor is small; what is longer is something else.
@@ -20,6 +20,10 @@ const MAX_DESCRIPTOR: usize = 64 << 10;
 pub(crate) enum IndexCommand {
     /// Make an index of images that exist already, and point tags at it
     Create(Box<IndexCreateArgs>),
+    /// Show an image: its platforms with sizes, layers and attestations, and what refers to it
+    Inspect(InspectArgs),
+    /// Change the annotations of an index; its images stay as they are
+    Annotate(Box<IndexAnnotateArgs>),
 }
 
 /// `archway index create`
@@ -87,8 +91,53 @@ impl IndexCreateArgs {
             tags,
             append: self.append,
             platforms: build::platforms(&self.platform)?,
-            annotations: annotations(&self.annotation)?,
+            annotations: annotations(annotation::FLAG, &self.annotation)?,
             prefer_index: self.prefer_index,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+/// `archway index annotate`
+#[derive(Debug, Args)]
+pub(crate) struct IndexAnnotateArgs {
+    /// Index: a reference with a tag, or oci:DIR[:TAG]
+    image: String,
+
+    /// Annotations of the index, or where SCOPE says: index, manifest-descriptor[PLATFORM]
+    #[arg(value_name = "[SCOPE:]KEY=VALUE", required_unless_present = "remove")]
+    annotations: Vec<String>,
+
+    /// Remove an annotation; repeatable
+    #[arg(long, value_name = "[SCOPE:]KEY")]
+    remove: Vec<String>,
+
+    /// Change nothing unless the name points at this digest
+    #[arg(long, value_name = "DIGEST")]
+    expect_digest: Option<String>,
+
+    /// Print the index and publish nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Write digest, descriptor and name as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+}
+
+impl IndexAnnotateArgs {
+    /// The request these arguments make.
+    pub(crate) fn request(&self) -> Result<AnnotateRequest, CliError> {
+        let expected = self.expect_digest.as_ref().map(|text| text.parse::<Digest>());
+        let removed = self.remove.iter().map(|text| annotation::key("--remove", text, &Scope::Index));
+        let remove: Vec<(Scope, String)> =
+            removed.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        check_scopes("--remove", remove.iter().map(|(scope, _)| scope))?;
+        Ok(AnnotateRequest {
+            image: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
+            set: annotations("[SCOPE:]KEY=VALUE", &self.annotations)?,
+            remove,
+            expected: expected.transpose().map_err(|error| CliError::usage("--expect-digest", error))?,
             dry_run: self.dry_run,
         })
     }
@@ -136,17 +185,19 @@ fn tag(text: &str) -> Result<Reference, CliError> {
 }
 
 /// Without a scope they are the index's: nothing else is made here.
-fn annotations(given: &[String]) -> Result<Annotations, CliError> {
-    let annotations = annotation::parse(given, &Scope::Index, None)?;
-    for scope in annotations.scopes() {
-        let reason = match scope {
-            Scope::Index | Scope::ManifestDescriptor(_) => continue,
-            Scope::Manifest(_) => "manifests stay as they are: use `manifest-descriptor:` or `index:`",
-            Scope::IndexDescriptor => "nothing holds a descriptor of the index: use `index:`",
-        };
-        return Err(CliError::usage(annotation::FLAG, reason));
-    }
+fn annotations(flag: &'static str, given: &[String]) -> Result<Annotations, CliError> {
+    let annotations = annotation::parse(flag, given, &Scope::Index, None)?;
+    check_scopes(flag, annotations.scopes())?;
     Ok(annotations)
+}
+
+fn check_scopes<'a>(flag: &'static str, mut scopes: impl Iterator<Item = &'a Scope>) -> Result<(), CliError> {
+    let reason = scopes.find_map(|scope| match scope {
+        Scope::Index | Scope::ManifestDescriptor(_) => None,
+        Scope::Manifest(_) => Some("manifests stay as they are: use `manifest-descriptor:` or `index:`"),
+        Scope::IndexDescriptor => Some("nothing holds a descriptor of the index: use `index:`"),
+    });
+    reason.map_or(Ok(()), |reason| Err(CliError::usage(flag, reason)))
 }
 
 #[cfg(test)]
@@ -185,7 +236,9 @@ mod tests {
     #[test]
     fn annotations_are_for_what_is_made() {
         let scopes = |text: &str| {
-            annotations(&[text.to_owned()]).map(|set| set.scopes().cloned().collect::<Vec<_>>()).ok()
+            annotations(annotation::FLAG, &[text.to_owned()])
+                .map(|set| set.scopes().cloned().collect::<Vec<_>>())
+                .ok()
         };
         let arm = Some("linux/arm64".parse().unwrap());
         assert_eq!(scopes("a=b"), Some(vec![Scope::Index]));

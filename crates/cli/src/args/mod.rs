@@ -14,6 +14,7 @@ pub(crate) mod cache_policy;
 mod call;
 mod check;
 mod compression;
+mod copy;
 mod image;
 mod index;
 mod output;
@@ -28,8 +29,9 @@ pub(crate) use cache::{
 };
 pub(crate) use call::{Call, Method};
 pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
+pub(crate) use copy::CopyArgs;
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
-pub(crate) use index::{IndexCommand, IndexCreateArgs};
+pub(crate) use index::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs};
 pub(crate) use source::{Bundling, SourceBundleArgs};
 pub(crate) use value::unknown;
 
@@ -71,9 +73,11 @@ pub(crate) enum Command {
     Source(SourceBundleArgs),
     /// Run an image, on one platform or on all of them
     Run(RunArgs),
-    /// Show an image: its platforms, sizes and layers
+    /// Show an image: its platforms with sizes, layers and attestations, and what refers to it
     Inspect(InspectArgs),
-    /// Make indexes of images that exist already
+    /// Copy an image between registries, layouts and archives, digests and all
+    Copy(Box<CopyArgs>),
+    /// Make, look at and annotate indexes of images that exist already
     #[command(subcommand)]
     Index(IndexCommand),
     /// List the images in the local store

@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 
-use archway_orchestrator::index_tools::{self, CreateRequest, Created};
-use serde_json::{Value, json};
+use archway_orchestrator::index_tools;
+use archway_report::Events;
 
 use crate::{
-    args::{IndexCommand, IndexCreateArgs, ProgressMode, RegistryArgs},
+    args::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs, ProgressMode, RegistryArgs},
     error::{CliError, Exit},
     progress::{self, Progress},
     session::Session,
@@ -15,6 +15,8 @@ use crate::{
 pub(crate) fn run(command: &IndexCommand, registries: &RegistryArgs) -> Result<(), CliError> {
     match command {
         IndexCommand::Create(args) => create(args, registries),
+        IndexCommand::Inspect(args) => super::inspect::run(args, registries),
+        IndexCommand::Annotate(args) => annotate(args, registries),
     }
 }
 
@@ -42,11 +44,11 @@ fn create(args: &IndexCreateArgs, registries: &RegistryArgs) -> Result<(), CliEr
         }
     }
     if let Some(path) = &args.metadata_file {
-        let text = serde_json::to_string_pretty(&metadata(&request, &created)).expect("plain data");
-        super::write_file(path, &(text + "\n"))?;
+        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
+        super::write_metadata(path, &created.descriptor, &names.join(","))?;
     }
     match args.dry_run {
-        true => show(&created),
+        true => show(&created.bytes),
         false => {
             anstream::println!("{}", created.descriptor.digest);
             Ok(())
@@ -54,18 +56,40 @@ fn create(args: &IndexCreateArgs, registries: &RegistryArgs) -> Result<(), CliEr
     }
 }
 
-/// The index as it would be published, byte for byte: its digest can be computed.
-fn show(created: &Created) -> Result<(), CliError> {
-    let written = std::io::stdout().lock().write_all(&created.bytes);
-    written.map_err(|source| CliError::File { action: "write", path: "-".into(), source })
+fn annotate(args: &IndexAnnotateArgs, registries: &RegistryArgs) -> Result<(), CliError> {
+    let request = args.request()?;
+    if let Some(path) = &args.metadata_file {
+        super::check_file("--metadata-file", path)?;
+    }
+    let session = Session::start(registries)?;
+    let context = session.context(Events::ignored());
+    let annotated = session.runtime.block_on(async {
+        let interrupt = super::interrupt();
+        tokio::select! {
+            annotated = index_tools::annotate(&context, &request) => Ok(annotated?),
+            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
+        }
+    })?;
+    for published in &annotated.published {
+        match annotated.before == annotated.descriptor.digest {
+            true => anstream::eprintln!("{} already is so", published.target),
+            false => anstream::eprintln!("{}", super::arrow(&published.target)),
+        }
+    }
+    if let Some(path) = &args.metadata_file {
+        super::write_metadata(path, &annotated.descriptor, &request.image.to_string())?;
+    }
+    match args.dry_run {
+        true => show(&annotated.bytes),
+        false => {
+            anstream::println!("{}", annotated.descriptor.digest);
+            Ok(())
+        }
+    }
 }
 
-/// The keys of buildx.
-fn metadata(request: &CreateRequest, created: &Created) -> Value {
-    let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
-    json!({
-        "containerimage.digest": created.descriptor.digest,
-        "containerimage.descriptor": created.descriptor,
-        "image.name": names.join(","),
-    })
+/// An index as it would be published, byte for byte: its digest can be computed.
+fn show(bytes: &[u8]) -> Result<(), CliError> {
+    let written = std::io::stdout().lock().write_all(bytes);
+    written.map_err(|source| CliError::File { action: "write", path: "-".into(), source })
 }

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod copy;
 pub(crate) mod images;
 pub(crate) mod index;
 pub(crate) mod inspect;
@@ -13,6 +14,7 @@ pub(crate) mod source;
 
 use std::path::Path;
 
+use archway_oci::Descriptor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -68,4 +70,15 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), CliError> {
         path: path.display().to_string(),
         source,
     })
+}
+
+/// Writes what was published, with the keys of buildx.
+pub(crate) fn write_metadata(path: &Path, descriptor: &Descriptor, names: &str) -> Result<(), CliError> {
+    let metadata = serde_json::json!({
+        "containerimage.digest": descriptor.digest,
+        "containerimage.descriptor": descriptor,
+        "image.name": names,
+    });
+    let text = serde_json::to_string_pretty(&metadata).expect("plain data");
+    write_file(path, &(text + "\n"))
 }

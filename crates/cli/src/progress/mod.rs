@@ -17,6 +17,7 @@ mod view;
 
 pub(crate) use label::step_label;
 pub(crate) use summary::summary;
+pub(crate) use view::fit;
 
 /// Shows the events of a build on standard error until it is finished.
 pub(crate) struct Progress {

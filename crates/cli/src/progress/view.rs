@@ -189,7 +189,7 @@ impl Running {
 }
 
 /// Cuts a line to what the terminal can show in one row, styles not counted.
-fn fit(line: &str, width: usize) -> String {
+pub(crate) fn fit(line: &str, width: usize) -> String {
     let mut visible = 0;
     let mut text = String::new();
     let mut characters = line.chars();

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// An image for each platform, whose file says `text` and its platform, in a layout.
-fn layout(scene: &Scene, name: &str, text: &str, platforms: &[&str]) -> Image {
+pub(crate) fn layout(scene: &Scene, name: &str, text: &str, platforms: &[&str]) -> Image {
     let image = |name: &&str| PlatformImage {
         platform: name.parse().unwrap(),
         layers: vec![
@@ -33,7 +33,7 @@ fn layout(scene: &Scene, name: &str, text: &str, platforms: &[&str]) -> Image {
 }
 
 /// The same, pushed to the test's repository as `tag`.
-fn pushed(scene: &Scene, tag: &str, platforms: &[&str]) -> Image {
+pub(crate) fn pushed(scene: &Scene, tag: &str, platforms: &[&str]) -> Image {
     let image = layout(scene, &format!("layout-{tag}"), tag, platforms);
     image.push(&scene.image(tag)).unwrap();
     image
@@ -44,7 +44,7 @@ fn create(scene: &Scene, arguments: &[&str]) -> Digest {
     run.stdout.trim().parse().unwrap()
 }
 
-fn repository(scene: &Scene) -> String {
+pub(crate) fn repository(scene: &Scene) -> String {
     scene.image("x").parse::<Reference>().unwrap().repository_name()
 }
 
@@ -154,7 +154,7 @@ fn platforms_are_chosen_and_a_missing_one_is_said() {
     create(&scene, &["-t", &to, "--platform", "linux/s390x,linux/aarch64", &from]);
     assert_eq!(ImageIndex::pushed(&to).platforms(), ["linux/arm64", "linux/s390x"]);
     let run = scene.archway(&["index", "create", "-t", &to, "--platform", "linux/riscv64", &from]).exited(1);
-    assert!(run.stderr.contains("no source has an image for linux/riscv64"), "{}", run.stderr);
+    assert!(run.stderr.contains("there is no image for linux/riscv64"), "{}", run.stderr);
     assert!(run.stderr.contains("there is linux/amd64, linux/arm64, linux/s390x"), "{}", run.stderr);
 }
 
@@ -258,7 +258,7 @@ fn docker_s_manifests_make_a_manifest_list() {
 }
 
 /// Pushes an image as Docker would: skopeo converts it.
-fn docker_manifest(image: &Image, reference: &str) {
+pub(crate) fn docker_manifest(image: &Image, reference: &str) {
     let mut skopeo = Command::new("skopeo");
     let architecture = image.platforms().next().unwrap().architecture.clone();
     skopeo.args([
@@ -301,7 +301,7 @@ fn attestations_stay_with_their_image() {
 }
 
 /// Adds to the layout an index `attested`, with an attestation for each image.
-fn attest(image: &Image) {
+pub(crate) fn attest(image: &Image) {
     let blob = |media_type: &str, bytes: &[u8]| {
         let descriptor = Descriptor::of(media_type, bytes);
         fs::write(image.directory.join("blobs/sha256").join(descriptor.digest.hex()), bytes).unwrap();
@@ -309,10 +309,12 @@ fn attest(image: &Image) {
     };
     let mut manifests = image.manifests.clone();
     for subject in &image.manifests {
-        let statement = blob(
+        let mut statement = blob(
             "application/vnd.in-toto+json",
             format!("{{\"subject\":\"{}\"}}", subject.digest).as_bytes(),
         );
+        let predicate_type = "https://slsa.dev/provenance/v1".to_owned();
+        statement.annotations.insert("in-toto.io/predicate-type".to_owned(), predicate_type);
         let config = blob(media_type::OCI_CONFIG, br#"{"architecture":"unknown","os":"unknown"}"#);
         let manifest = serde_json::to_vec(&Manifest::new(config, vec![statement])).unwrap();
         let mut attestation = blob(media_type::OCI_MANIFEST, &manifest);

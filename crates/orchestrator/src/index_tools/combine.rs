@@ -115,15 +115,15 @@ fn same_platform(one: &Descriptor, other: &Descriptor) -> bool {
 
 /// Whether an image is for the platform that was asked for. A version of Windows counts if one was
 /// asked for.
-fn is_for(offered: &Platform, wanted: &Platform) -> bool {
-    let wanted = wanted.clone().normalized();
+pub(crate) fn is_for(offered: &Platform, wanted: &Platform) -> bool {
+    let (offered, wanted) = (offered.clone().normalized(), wanted.clone().normalized());
     (&offered.os, &offered.architecture, &offered.variant)
         == (&wanted.os, &wanted.architecture, &wanted.variant)
         && (wanted.os_version.is_none() || wanted.os_version == offered.os_version)
 }
 
 /// The manifest that an attestation is about.
-fn subject(descriptor: &Descriptor) -> Option<Digest> {
+pub(crate) fn subject(descriptor: &Descriptor) -> Option<Digest> {
     descriptor.annotations.get(REFERENCE_DIGEST)?.parse().ok()
 }
 

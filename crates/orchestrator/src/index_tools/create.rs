@@ -12,17 +12,15 @@ use archway_oci::{
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 
 use super::{
+    closure::{self, PARALLEL, Part},
     combine::{self, Child, Offer, Rules},
-    publish::{self, Part},
+    publish::{self, Whole},
 };
 use crate::{
     Context, Error,
     build::Published,
-    origin::{Found, describe},
+    origin::{Found, Origin, describe},
 };
-
-/// Documents that are read at the same time.
-const PARALLEL: usize = 16;
 
 /// An image that the new index is to list, or an index whose images it is to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +81,13 @@ pub async fn create(context: &Context, request: &CreateRequest) -> Result<Create
     let (descriptor, bytes) = top(context, request, &found, &offers, &children).await?;
     let published = match request.dry_run {
         true => Vec::new(),
-        false => publish::publish(context, &request.tags, parts, &descriptor, &bytes).await?,
+        false => {
+            let subjects = subjects(request, &found, &parts, &descriptor, &bytes)?;
+            let referrers = closure::referrers(context, &subjects).await?;
+            let (top, bytes) = (&descriptor, &*bytes);
+            let whole = Whole { top, bytes, parts: &parts, blobs: &[], referrers: &referrers };
+            publish::publish(context, &request.tags, &whole).await?.0
+        }
     };
     Ok(Created { descriptor, bytes, published })
 }
@@ -144,18 +148,25 @@ async fn offer(context: &Context, source: &FoundSource) -> Result<Offer, Error> 
         top.platform.clone_from(&stated.platform);
         top.annotations.clone_from(&stated.annotations);
     }
-    let index = match media_type::is_index(&top.media_type) {
-        true => Some((top.clone(), Index::parse(&found.document(context, &top).await?)?)),
-        false => None,
-    };
-    let manifests = found.manifests(context, top).await?.into_iter().map(|mut descriptor| async move {
-        if descriptor.platform.is_none() {
-            let (_, config) = found.image(context, &descriptor).await?;
-            descriptor.platform = Some(config.platform.normalized());
-        }
-        Ok::<_, Error>(descriptor)
-    });
-    Ok(Offer { manifests: try_join_all(manifests).await?, index })
+    Offer::of(context, found, top).await
+}
+
+impl Offer {
+    /// What `found` offers, described as `top`.
+    pub(super) async fn of(context: &Context, found: &Found, top: Descriptor) -> Result<Self, Error> {
+        let index = match media_type::is_index(&top.media_type) {
+            true => Some((top.clone(), Index::parse(&found.document(context, &top).await?)?)),
+            false => None,
+        };
+        let manifests = found.manifests(context, top).await?.into_iter().map(|mut descriptor| async move {
+            if descriptor.platform.is_none() {
+                let (_, config) = found.image(context, &descriptor).await?;
+                descriptor.platform = Some(config.platform.normalized());
+            }
+            Ok::<_, Error>(descriptor)
+        });
+        Ok(Self { manifests: try_join_all(manifests).await?, index })
+    }
 }
 
 /// Annotations for a platform that the index does not have would be lost.
@@ -170,19 +181,39 @@ fn check_annotations(annotations: &Annotations, children: &[Child]) -> Result<()
     }
 }
 
+/// What is copied to another repository than it is in, and so takes along what refers to it. The index is
+/// among it if it is a source as it was.
+fn subjects(
+    request: &CreateRequest,
+    found: &[FoundSource],
+    parts: &[Part],
+    top: &Descriptor,
+    bytes: &[u8],
+) -> Result<Vec<Part>, Error> {
+    let source = found.iter().find(|source| source.found.top.digest == top.digest);
+    let index = source.map(|source| Part::new(&source.found, top.clone(), bytes.to_vec())).transpose()?;
+    let is_elsewhere = |part: &Part| match &part.found.origin {
+        Origin::Registry(home) => {
+            request.tags.iter().any(|tag| tag.repository_name() != home.repository_name())
+        }
+        Origin::Store | Origin::Layout(_) | Origin::Archive(_) => true,
+    };
+    Ok(parts.iter().cloned().chain(index).filter(is_elsewhere).collect())
+}
+
 /// Reads what a child consists of. An image has to be what its descriptor says.
 async fn load(context: &Context, found: &Arc<Found>, child: &Child) -> Result<Part, Error> {
     let descriptor = &child.descriptor;
-    let bytes = found.document(context, descriptor).await?;
-    let manifest = Manifest::parse(&bytes)?;
+    let part = Part::read(context, found, descriptor.clone()).await?;
     if let Some(platform) = combine::image_platform(descriptor) {
+        let manifest = Manifest::parse(&part.bytes)?;
         let config = ImageConfig::parse(&found.document(context, &manifest.config).await?)?;
         let findings = verify::child(&platform, descriptor, &manifest, &config);
         if !findings.is_empty() {
             return Err(Error::Unverified { digest: descriptor.digest.clone(), platform, findings });
         }
     }
-    Ok(Part { descriptor: descriptor.clone(), bytes, manifest, found: found.clone() })
+    Ok(part)
 }
 
 /// The document that the tags will point at.

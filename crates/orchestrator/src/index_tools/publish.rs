@@ -1,147 +1,223 @@
-//! Manifests, with all they name, into repositories; then the tags.
+//! Documents, with all they name, into repositories; then the tags.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, ops::AddAssign, sync::Mutex};
 
-use archway_oci::{Descriptor, Digest, Manifest, Reference, media_type};
-use archway_report::{Event, TransferKind};
+use archway_oci::{Descriptor, Digest, Reference, referrer::Referrer};
+use archway_registry::Pushed;
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use serde::Serialize;
 
+use super::{closure::Part, transfer};
 use crate::{
     Context, Error,
     build::{Publications, Published},
     origin::{Found, Origin},
 };
 
-/// Blobs that are copied at the same time.
+/// Blobs, or documents, that are copied at the same time.
 const PARALLEL: usize = 8;
 
-/// A manifest that the index lists.
-pub(super) struct Part {
-    pub(super) descriptor: Descriptor,
-    pub(super) bytes: Vec<u8>,
-    pub(super) manifest: Manifest,
-    pub(super) found: Arc<Found>,
+/// What tags are to point at, and all that belongs to it.
+pub(super) struct Whole<'a> {
+    /// Describes the document that the tags will point at.
+    pub(super) top: &'a Descriptor,
+    /// The document.
+    pub(super) bytes: &'a [u8],
+    /// Documents below it, without itself: what is named comes before what names it.
+    pub(super) parts: &'a [Part],
+    /// Blobs that it names itself.
+    pub(super) blobs: &'a [(Descriptor, &'a Found)],
+    /// What refers to it or its parts, each with the documents below.
+    pub(super) referrers: &'a [Part],
 }
 
-/// Brings `parts` to every repository that `tags` name, and then makes the tags point at `top`.
+/// How blobs came to where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Transfers {
+    /// They were there.
+    pub existed: usize,
+    /// They were mounted from another repository.
+    pub mounted: usize,
+    /// Their bytes were sent.
+    pub sent: usize,
+    /// So many.
+    pub bytes: u64,
+}
+
+impl Transfers {
+    pub(super) fn of(pushed: Pushed, blob: &Descriptor) -> Self {
+        match pushed {
+            Pushed::Existed => Self { existed: 1, ..Self::default() },
+            Pushed::Mounted => Self { mounted: 1, ..Self::default() },
+            Pushed::Uploaded => Self { sent: 1, bytes: blob.size, ..Self::default() },
+        }
+    }
+}
+
+impl AddAssign for Transfers {
+    fn add_assign(&mut self, other: Self) {
+        self.existed += other.existed;
+        self.mounted += other.mounted;
+        self.sent += other.sent;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Brings everything to each repository that `targets` name, and then makes the tags point at it. A target
+/// with a digest gets no tag.
 pub(super) async fn publish(
     context: &Context,
-    tags: &[Reference],
-    parts: Vec<Part>,
-    top: &Descriptor,
-    bytes: &[u8],
-) -> Result<Vec<Published>, Error> {
+    targets: &[Reference],
+    whole: &Whole<'_>,
+) -> Result<(Vec<Published>, Transfers), Error> {
     let mut repositories: BTreeMap<String, &Reference> = BTreeMap::new();
-    for tag in tags {
-        repositories.entry(tag.repository_name()).or_insert(tag);
+    for target in targets {
+        repositories.entry(target.repository_name()).or_insert(target);
     }
-    try_join_all(repositories.values().map(|repository| fill(context, repository, &parts))).await?;
-    let bytes = bytes.to_vec();
-    if repositories.len() > 1 {
+    let transfers = Mutex::new(Transfers::default());
+    let subject = Referrer::of(&whole.top.media_type, whole.bytes)?;
+    let top = &Top { context, whole, subject };
+    let filling = repositories.values().map(|repository| {
+        let fill = Fill { context, repository, transfers: &transfers };
+        async move {
+            fill.parts(whole.parts, whole.blobs).await?;
+            if whole.referrers.is_empty() {
+                return Ok(());
+            }
+            // Not every registry takes what refers to something that is not there.
+            top.push(repository).await?;
+            fill.parts(whole.referrers, &[]).await
+        }
+    });
+    let filling: Vec<_> = filling.collect();
+    try_join_all(filling).await?;
+    let by_digest = targets.iter().any(|target| target.digest.is_some()) || top.subject.is_some();
+    if by_digest || repositories.len() > 1 {
         // What one registry refuses is to be known before a tag has moved in another.
-        let pushes = repositories.values().map(|repository| {
-            let target = by_digest(repository, top);
-            push_manifest(context, "push", target, top, bytes.clone())
-        });
-        try_join_all(pushes).await?;
+        try_join_all(repositories.values().map(|repository| top.push(repository))).await?;
     }
     let mut publications = Publications::new(&context.events);
-    for tag in tags {
-        let target = Reference { digest: None, ..tag.clone() };
-        push_manifest(context, "publish", target.clone(), top, bytes.clone()).await?;
-        publications.add(Published { target: target.familiar(), digest: Some(top.digest.clone()) });
+    for target in targets {
+        if target.digest.is_none() {
+            push_manifest(context, "publish", target, whole.top, whole.bytes).await?;
+        }
+        publications.add(Published { target: target.familiar(), digest: Some(whole.top.digest.clone()) });
     }
-    Ok(publications.finish())
+    Ok((publications.finish(), transfers.into_inner().expect("no holder panics")))
 }
 
-/// Makes sure that a repository has all parts.
-async fn fill(context: &Context, repository: &Reference, parts: &[Part]) -> Result<(), Error> {
-    let known = try_join_all(parts.iter().map(|part| has(context, repository, part))).await?;
-    let missing: Vec<&Part> =
-        parts.iter().zip(known).filter(|(_, known)| !known).map(|(part, _)| part).collect();
-    let mut blobs: BTreeMap<&Digest, (&Descriptor, &Found)> = BTreeMap::new();
-    for part in &missing {
-        for blob in
-            part.manifest.layers.iter().filter(|layer| !is_foreign(layer)).chain([&part.manifest.config])
+/// The topmost document, on its way to repositories.
+struct Top<'a> {
+    context: &'a Context,
+    whole: &'a Whole<'a>,
+    /// What it is about, if it is about something.
+    subject: Option<Referrer>,
+}
+
+impl Top<'_> {
+    /// By its digest.
+    async fn push(&self, repository: &Reference) -> Result<(), Error> {
+        let target = by_digest(repository, self.whole.top);
+        push_document(self.context, &target, self.whole.top, self.whole.bytes, self.subject.as_ref()).await
+    }
+}
+
+/// A repository that gets what it lacks.
+struct Fill<'a> {
+    context: &'a Context,
+    repository: &'a Reference,
+    transfers: &'a Mutex<Transfers>,
+}
+
+impl Fill<'_> {
+    /// Makes sure that the repository has `parts` with all they name, and `blobs`.
+    async fn parts(&self, parts: &[Part], blobs: &[(Descriptor, &Found)]) -> Result<(), Error> {
+        let looking: Vec<_> = parts.iter().map(|part| self.has(part)).collect();
+        let known: Vec<bool> = stream::iter(looking).buffered(PARALLEL).try_collect().await?;
+        let is_missing = |(part, known): (_, bool)| (!known).then_some(part);
+        let missing: Vec<&Part> = parts.iter().zip(known).filter_map(is_missing).collect();
+        let mut wanted: BTreeMap<&Digest, (&Descriptor, &Found)> = BTreeMap::new();
+        for (blob, found) in blobs {
+            wanted.entry(&blob.digest).or_insert((blob, *found));
+        }
+        for part in &missing {
+            for blob in &part.blobs {
+                wanted.entry(&blob.digest).or_insert((blob, &*part.found));
+            }
+        }
+        let mut wanted: Vec<_> = wanted.into_values().collect();
+        wanted.sort_by_key(|(blob, _)| Reverse(blob.size));
+        let copies = wanted.into_iter().map(|(blob, from)| self.blob(blob, from));
+        stream::iter(copies.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        let (indexes, manifests): (Vec<&Part>, Vec<&Part>) =
+            missing.into_iter().partition(|part| !part.children.is_empty());
+        let pushes: Vec<_> = manifests.into_iter().map(|part| self.document(part)).collect();
+        stream::iter(pushes).buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        for index in indexes {
+            self.document(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the repository has a part, and so all that belongs to it.
+    async fn has(&self, part: &Part) -> Result<bool, Error> {
+        if let Origin::Registry(home) = &part.found.origin
+            && home.repository_name() == self.repository.repository_name()
         {
-            blobs.entry(&blob.digest).or_insert((blob, &part.found));
+            return Ok(true);
         }
+        if part.referrer.is_some() {
+            // It may be there and not be listed.
+            return Ok(false);
+        }
+        let target = by_digest(self.repository, &part.descriptor);
+        // A repository that cannot be read yet may not exist: pushing will tell.
+        let there = self.context.engine.registry.head_manifest(&target).await.unwrap_or(None);
+        Ok(there.is_some_and(|there| there.digest == part.descriptor.digest))
     }
-    let copies = blobs.into_values().map(|(blob, from)| copy_blob(context, repository, blob, from));
-    stream::iter(copies.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-    let manifests = missing.into_iter().map(|part| {
-        let bytes = part.bytes.clone();
-        push_manifest(context, "push", by_digest(repository, &part.descriptor), &part.descriptor, bytes)
-    });
-    try_join_all(manifests).await.map(drop)
+
+    async fn blob(&self, blob: &Descriptor, from: &Found) -> Result<(), Error> {
+        let pushed = transfer::push(self.context, self.repository, blob, from).await?;
+        *self.transfers.lock().expect("no holder panics") += Transfers::of(pushed, blob);
+        Ok(())
+    }
+
+    async fn document(&self, part: &Part) -> Result<(), Error> {
+        let target = by_digest(self.repository, &part.descriptor);
+        push_document(self.context, &target, &part.descriptor, &part.bytes, part.referrer.as_ref()).await
+    }
 }
 
-/// Whether a repository has a part, and so all that belongs to it.
-async fn has(context: &Context, repository: &Reference, part: &Part) -> Result<bool, Error> {
-    if let Origin::Registry(home) = &part.found.origin
-        && home.repository_name() == repository.repository_name()
-    {
-        return Ok(true);
-    }
-    let target = by_digest(repository, &part.descriptor);
-    // A repository that cannot be read yet may not exist: pushing will tell.
-    let there = context.engine.registry.head_manifest(&target).await.unwrap_or(None);
-    Ok(there.is_some_and(|there| there.digest == part.descriptor.digest))
-}
-
-/// A blob is mounted where registry and repository allow it, else sent.
-async fn copy_blob(
+/// Pushes a document by its digest; one that refers to another so that it is found from there.
+async fn push_document(
     context: &Context,
-    repository: &Reference,
-    blob: &Descriptor,
-    from: &Found,
+    target: &Reference,
+    descriptor: &Descriptor,
+    bytes: &[u8],
+    referrer: Option<&Referrer>,
 ) -> Result<(), Error> {
-    let client = &context.engine.registry;
-    let failed = || Error::registry("push", repository.repository_name());
-    if let Origin::Registry(home) = &from.origin
-        && home.registry == repository.registry
-    {
-        let from = std::slice::from_ref(&home.repository);
-        // A registry that has the blob already says so, too.
-        if client.mount_blob(repository, &blob.digest, from).await.map_err(failed())? {
-            return Ok(());
+    match referrer {
+        None => push_manifest(context, "push", target, descriptor, bytes).await,
+        Some(referrer) => {
+            let pushed = context.engine.registry.push_referrer(target, referrer, bytes.to_vec().into()).await;
+            pushed.map_err(Error::registry("push", target))
         }
     }
-    if !client.must_push(repository, &blob.digest).await.map_err(failed())? {
-        return Ok(());
-    }
-    let file = from.blob_file(context, blob).await?;
-    let name = format!("sha256:{}", blob.digest.short());
-    let (events, total) = (context.events.clone(), blob.size);
-    let tell = move |current: u64| {
-        let (name, kind, done) = (name.clone(), TransferKind::Push, current >= total);
-        events.send(Event::Transfer { name, kind, current, total: Some(total), done });
-    };
-    client.push_blob(repository, blob, &file, &[], tell).await.map(drop).map_err(failed())
 }
 
-async fn push_manifest(
+/// Pushes a document by its digest, or under a tag.
+pub(super) async fn push_manifest(
     context: &Context,
     action: &'static str,
-    target: Reference,
+    target: &Reference,
     descriptor: &Descriptor,
-    bytes: Vec<u8>,
+    bytes: &[u8],
 ) -> Result<(), Error> {
-    let pushed = context.engine.registry.push_manifest(&target, &descriptor.media_type, bytes.into()).await;
-    pushed.map(drop).map_err(Error::registry(action, &target))
+    let (media_type, bytes) = (&descriptor.media_type, bytes.to_vec());
+    let pushed = context.engine.registry.push_manifest(target, media_type, bytes.into()).await;
+    pushed.map(drop).map_err(Error::registry(action, target))
 }
 
 fn by_digest(repository: &Reference, descriptor: &Descriptor) -> Reference {
     Reference { tag: None, ..repository.with_digest(descriptor.digest.clone()) }
-}
-
-/// Layers that must not be redistributed, and that clients get elsewhere.
-fn is_foreign(layer: &Descriptor) -> bool {
-    matches!(
-        layer.media_type.as_str(),
-        media_type::OCI_FOREIGN_LAYER
-            | media_type::OCI_FOREIGN_LAYER_GZIP
-            | media_type::OCI_FOREIGN_LAYER_ZSTD
-            | media_type::DOCKER_FOREIGN_LAYER
-    )
 }

@@ -1,7 +1,7 @@
 //! Archives for `docker load`: the layout of `docker save`, one platform.
 
 use archway_engine::BuiltImage;
-use archway_oci::{Platform, Reference, platform};
+use archway_oci::{Digest, Platform, Reference, platform};
 use serde::Serialize;
 
 use super::{
@@ -14,10 +14,29 @@ use crate::{Context, Error, build::Published, request::Destination};
 /// One element of `manifest.json`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct ManifestEntry {
+pub(crate) struct ManifestEntry {
     config: String,
     repo_tags: Vec<String>,
     layers: Vec<String>,
+}
+
+impl ManifestEntry {
+    /// An image whose blobs are in the archive as in a layout.
+    pub(crate) fn new<'a>(
+        config: &Digest,
+        layers: impl IntoIterator<Item = &'a Digest>,
+        names: &[Reference],
+    ) -> Self {
+        Self {
+            config: path(config),
+            repo_tags: names.iter().map(Reference::familiar).collect(),
+            layers: layers.into_iter().map(path).collect(),
+        }
+    }
+}
+
+fn path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
 }
 
 pub(crate) async fn write(
@@ -63,12 +82,8 @@ pub(crate) fn archive(
     image: &BuiltImage,
     to: impl std::io::Write,
 ) -> Result<(), Error> {
-    let path = |digest: &archway_oci::Digest| format!("blobs/sha256/{}", digest.hex());
-    let manifest = [ManifestEntry {
-        config: path(&image.config_descriptor.digest),
-        repo_tags: references.iter().map(Reference::familiar).collect(),
-        layers: image.layers.iter().map(|layer| path(&layer.descriptor.digest)).collect(),
-    }];
+    let layers = image.layers.iter().map(|layer| &layer.descriptor.digest);
+    let manifest = [ManifestEntry::new(&image.config_descriptor.digest, layers, references)];
     let mut blobs = oci::blobs(std::slice::from_ref(image));
     blobs.remove(&image.descriptor.digest);
 

@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) mod archive;
 mod daemon;
-mod docker;
+pub(crate) mod docker;
 mod files;
 mod oci;
 pub(crate) mod registry;

@@ -1,0 +1,52 @@
+//! `archway copy`
+
+use std::path::PathBuf;
+
+use archway_oci::reference::ImageLocation;
+use archway_orchestrator::index_tools::CopyRequest;
+use clap::{ArgAction, Args};
+
+use super::{ProgressMode, build};
+use crate::error::CliError;
+
+/// `archway copy`
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Image: a reference, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE
+    source: String,
+
+    /// Where it is to be: the same forms
+    destination: String,
+
+    /// Copy only these platforms, comma-separated or repeated: the copy is then an index of its own
+    #[arg(short, long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Vec<String>,
+
+    /// Whether to copy what refers to the image, such as signatures
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = ArgAction::Set)]
+    referrers: bool,
+
+    /// Write digest, descriptor and names as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
+    pub(crate) progress: ProgressMode,
+}
+
+impl CopyArgs {
+    /// The request these arguments make.
+    pub(crate) fn request(&self) -> Result<CopyRequest, CliError> {
+        let location = |name: &'static str, text: &str| {
+            text.parse::<ImageLocation>().map_err(|error| CliError::usage(name, error))
+        };
+        Ok(CopyRequest {
+            source: location("SOURCE", &self.source)?,
+            destination: location("DESTINATION", &self.destination)?,
+            platforms: build::platforms(&self.platform)?,
+            referrers: self.referrers,
+        })
+    }
+}
