@@ -46,6 +46,9 @@ pub(crate) enum CliError {
     /// Cache mounts that were to be removed are in use.
     #[error("{kept} of the cache mounts are in use, and stay")]
     InUse { kept: usize },
+    /// An image is not what it says it is; what is wrong was said.
+    #[error("{name} is not what it says it is: {errors} of the findings are errors")]
+    NotVerified { name: String, errors: usize },
     /// The build ended without success; everything was said already.
     #[error("the build failed")]
     Reported(Exit),
@@ -85,9 +88,10 @@ impl CliError {
             | Self::Operation(Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_)) => {
                 Exit::Usage
             }
-            Self::Operation(Error::Unverified { .. } | Error::Annotate(AnnotateError::Moved { .. })) => {
-                Exit::Verification
-            }
+            Self::NotVerified { .. }
+            | Self::Operation(
+                Error::Unverified { .. } | Error::Blob(_) | Error::Annotate(AnnotateError::Moved { .. }),
+            ) => Exit::Verification,
             Self::Operation(Error::Annotate(_)) => Exit::Usage,
             Self::Reported(exit) => *exit,
             _ => Exit::Failure,

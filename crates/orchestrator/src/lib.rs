@@ -13,6 +13,7 @@
 //! | [`attest`] | what is said of the images |
 //! | [`source`] | where the context and the Dockerfile come from |
 //! | [`index_tools`] | indexes over images that exist already |
+//! | [`mod@verify`] | whether an image that exists is what it says it is |
 //! | `output` | registry, local store, archives, directories |
 //! | [`cache`] | build caches that leave the machine |
 //! | [`contents`] | the files of images that exist, each layer read once |
@@ -43,6 +44,7 @@ mod resolve;
 pub mod run;
 pub mod source;
 mod tracker;
+pub mod verify;
 
 pub use build::{BuildReport, build};
 pub use error::Error;

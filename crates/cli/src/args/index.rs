@@ -9,7 +9,7 @@ use archway_oci::{
 use archway_orchestrator::index_tools::{AnnotateRequest, CreateRequest, Source};
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{InspectArgs, ProgressMode, annotation, build};
+use super::{IndexVerifyArgs, InspectArgs, ProgressMode, annotation, build};
 use crate::error::CliError;
 
 /// A descriptor is small; what is longer is something else.
@@ -24,6 +24,8 @@ pub(crate) enum IndexCommand {
     Inspect(InspectArgs),
     /// Change the annotations of an index; its images stay as they are
     Annotate(Box<IndexAnnotateArgs>),
+    /// Check that an image is what it says it is: blobs, layers, and the machine its files are for
+    Verify(IndexVerifyArgs),
 }
 
 /// `archway index create`

@@ -22,6 +22,7 @@ mod resources;
 mod run_step;
 mod source;
 mod value;
+mod verify;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
 pub(crate) use cache::{
@@ -34,6 +35,7 @@ pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, R
 pub(crate) use index::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs};
 pub(crate) use source::{Bundling, SourceBundleArgs};
 pub(crate) use value::unknown;
+pub(crate) use verify::IndexVerifyArgs;
 
 /// One build, every architecture.
 ///
@@ -77,7 +79,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Copy an image between registries, layouts and archives, digests and all
     Copy(Box<CopyArgs>),
-    /// Make, look at and annotate indexes of images that exist already
+    /// Make, look at, annotate and verify indexes of images that exist already
     #[command(subcommand)]
     Index(IndexCommand),
     /// List the images in the local store

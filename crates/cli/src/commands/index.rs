@@ -17,6 +17,7 @@ pub(crate) fn run(command: &IndexCommand, registries: &RegistryArgs) -> Result<(
         IndexCommand::Create(args) => create(args, registries),
         IndexCommand::Inspect(args) => super::inspect::run(args, registries),
         IndexCommand::Annotate(args) => annotate(args, registries),
+        IndexCommand::Verify(args) => super::verify::run(args, registries),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod source;
+pub(crate) mod verify;
 
 use std::path::Path;
 

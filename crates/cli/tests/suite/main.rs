@@ -24,6 +24,7 @@ mod errors;
 mod index_annotate;
 mod index_create;
 mod index_inspect;
+mod index_verify;
 mod instructions;
 mod interrupt;
 mod language;

@@ -1,0 +1,78 @@
+//! `archway index verify`
+
+use archway_audit::Policy;
+use archway_dockerfile::ignore::IgnorePatterns;
+use archway_orchestrator::verify::{AuditSettings, VerifyRequest};
+use clap::{Args, ValueEnum};
+
+use super::{Format, ProgressMode, build};
+use crate::error::CliError;
+
+/// `archway index verify`
+#[derive(Debug, Args)]
+pub(crate) struct IndexVerifyArgs {
+    /// Image: a reference, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE
+    #[arg(value_name = "IMAGE")]
+    image: String,
+
+    /// Platforms to verify, comma-separated or repeated [default: all there are]
+    #[arg(short, long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Vec<String>,
+
+    #[command(flatten)]
+    audit: AuditArgs,
+
+    /// How the result is shown
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
+    pub(crate) progress: ProgressMode,
+}
+
+/// What to make of files for other machines.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// What programs for another machine are: off: not looked for; warn: an error only if the image starts
+    /// them; fail: an error
+    #[arg(long, value_name = "POLICY", default_value = "warn")]
+    audit: AuditPolicy,
+
+    /// Files that may be for any machine, as in `.dockerignore`: usr/aarch64-linux-gnu, **/prebuilds/**
+    #[arg(long, value_name = "PATTERN")]
+    audit_allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AuditPolicy {
+    Off,
+    Warn,
+    Fail,
+}
+
+impl IndexVerifyArgs {
+    /// The request these arguments make.
+    pub(crate) fn request(&self) -> Result<VerifyRequest, CliError> {
+        Ok(VerifyRequest {
+            location: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
+            platforms: build::platforms(&self.platform)?,
+            audit: AuditSettings { policy: self.audit.policy(), allowed: self.audit.allowed()? },
+        })
+    }
+}
+
+impl AuditArgs {
+    fn policy(&self) -> Policy {
+        match self.audit {
+            AuditPolicy::Off => Policy::Off,
+            AuditPolicy::Warn => Policy::Warn,
+            AuditPolicy::Fail => Policy::Fail,
+        }
+    }
+
+    fn allowed(&self) -> Result<IgnorePatterns, CliError> {
+        let patterns = self.audit_allow.iter().map(|pattern| pattern.trim_start_matches('/'));
+        IgnorePatterns::from_patterns(patterns).map_err(|error| CliError::usage("--audit-allow", error))
+    }
+}
