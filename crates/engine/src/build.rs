@@ -26,6 +26,7 @@ use crate::{
     attempt::Attempts,
     cancel::Cancel,
     layers::LayerMaker,
+    origin::DirectoryHash,
     portable::{self, Ledger},
     remote::Remote,
     slots::Slots,
@@ -49,6 +50,8 @@ pub(crate) struct Build {
     pub(crate) ledger: Ledger,
     /// What the refs of repositories turned out to be.
     pub(crate) revisions: Mutex<BTreeMap<NodeId, Revision>>,
+    /// What is known of the files that were copied.
+    pub(crate) directory_hashes: tokio::sync::Mutex<Vec<DirectoryHash>>,
 }
 
 impl Engine {
@@ -63,6 +66,7 @@ impl Engine {
             engine: self.clone(),
             ledger: Ledger::default(),
             revisions: Mutex::default(),
+            directory_hashes: tokio::sync::Mutex::default(),
             remote,
             job,
         });

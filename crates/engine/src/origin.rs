@@ -21,6 +21,13 @@ pub enum Pinned {
     File(Checksum),
 }
 
+/// The directory hash of a part of a context.
+pub(crate) struct DirectoryHash {
+    context: ContextName,
+    picks: Vec<Pick>,
+    hash: Option<Digest>,
+}
+
 impl Results {
     /// What every repository and download of the platform's build was. A file whose checksum was not
     /// asked for is read to know it.
@@ -63,12 +70,29 @@ impl Results {
         }
         let mut copied = BTreeMap::new();
         for (context, picks) in picked {
-            let Some(snapshot) = self.build.job.contexts.get(&context).cloned() else { continue };
-            let hashed = tokio::task::spawn_blocking(move || directory_hash(&snapshot, picks)).await;
-            let hashed = hashed.map_err(|panic| StepError::Panicked(panic.to_string()))??;
-            copied.extend(hashed.map(|digest| (context, digest)));
+            copied.extend(self.directory_hash(&context, picks).await?.map(|digest| (context, digest)));
         }
         Ok(copied)
+    }
+
+    /// Of what is picked from a context. Platforms that take the same, as they do as a rule, share it: the files
+    /// are read once.
+    async fn directory_hash(
+        &self,
+        context: &ContextName,
+        picks: Vec<Pick>,
+    ) -> Result<Option<Digest>, StepError> {
+        let Some(snapshot) = self.build.job.contexts.get(context).cloned() else { return Ok(None) };
+        let mut hashes = self.build.directory_hashes.lock().await;
+        let known = hashes.iter().find(|known| known.context == *context && known.picks == picks);
+        if let Some(known) = known {
+            return Ok(known.hash.clone());
+        }
+        let taken = picks.clone();
+        let hashed = tokio::task::spawn_blocking(move || directory_hash(&snapshot, taken)).await;
+        let hash = hashed.map_err(|panic| StepError::Panicked(panic.to_string()))??;
+        hashes.push(DirectoryHash { context: context.clone(), picks, hash: hash.clone() });
+        Ok(hash)
     }
 
     /// The SHA-256 of a download.

@@ -265,6 +265,67 @@ fn what_was_fetched_is_said_by_digest() {
     }
 }
 
+/// Builds files, and gives what is said of where they come from: source, dependencies, local directories.
+fn sources(scene: &Scene, context: &[&str]) -> (Value, Value, Value) {
+    let build = ["build", "-q", "-o", "type=local,dest=out", "--provenance=true"];
+    scene.archway(&[&build[..], context].concat()).succeeded();
+    let statement = scene.json("out/provenance.json");
+    let definition = &statement["predicate"]["buildDefinition"];
+    let parameters = &definition["externalParameters"];
+    let said =
+        [&parameters["configSource"], &definition["resolvedDependencies"], &parameters["request"]["locals"]];
+    let [source, dependencies, locals] = said.map(Clone::clone);
+    (source, dependencies, locals)
+}
+
+#[test]
+fn every_kind_of_context_is_said() {
+    let Some(scene) = Scene::new() else { return };
+    let dockerfile = "FROM scratch\nCOPY x /\n";
+    scene.file("app/Dockerfile", dockerfile);
+    scene.file("app/x", "x");
+    scene.file("docs/kept", "kept");
+    scene.file("docs/left", "left");
+    scene.file("docs/.dockerignore", "left\n");
+
+    // A directory, by its name in the build; another Dockerfile, by its file name.
+    let hash = |line: String| Digest::sha256(line.as_bytes()).hex().to_owned();
+    let line = |content: &str, path: &str| format!("{}  {path}\n", Digest::sha256(content.as_bytes()).hex());
+    let local = |name: &str, line: String| json!({"name": name, "digest": {"dirHash": hash(line)}});
+    let (source, dependencies, locals) = sources(&scene, &["app"]);
+    assert_eq!(source, json!({"path": "Dockerfile"}));
+    assert_eq!(dependencies, json!([local("context", line("x", "x"))]));
+    assert_eq!(locals, json!([{"name": "context"}, {"name": "dockerfile"}]));
+    let other = scene.file("other/x.Dockerfile", "FROM scratch\nCOPY --from=docs . /\n");
+    let other = other.display().to_string();
+    let (source, dependencies, locals) = sources(&scene, &["-f", &other, "--build-context=docs=docs", "app"]);
+    assert_eq!(source, json!({"path": "x.Dockerfile"}));
+    let files = line("left\n", ".dockerignore") + &line("kept", "kept");
+    assert_eq!(dependencies, json!([local("docs", files)]));
+    assert_eq!(locals, json!([{"name": "dockerfile"}, {"name": "docs"}]));
+
+    // An archive behind a URL.
+    let mut tar = Command::new("tar");
+    let archive =
+        process::output(tar.args(["-cz", "-C"]).arg(scene.cli.work().join("app")).arg(".")).unwrap();
+    let served = archive.clone();
+    let web = WebServer::start(move |_| Response::new(200, served.clone())).unwrap();
+    let (source, dependencies, locals) = sources(&scene, &[&web.url("/app.tgz")]);
+    let (uri, digest) = (web.url("/app.tgz"), json!({"sha256": Digest::sha256(&archive).hex()}));
+    assert_eq!(source, json!({"uri": uri, "digest": digest, "path": "Dockerfile"}));
+    assert_eq!(dependencies, json!([{"uri": uri, "digest": digest}]));
+    assert_eq!(locals, Value::Null);
+
+    // A source bundle.
+    let bundle = scene.archway(&["source", "-o", &scene.image("source"), "app"]).succeeded().stdout;
+    let uri = format!("oci-source://{}", scene.image("source"));
+    let (source, dependencies, locals) = sources(&scene, &[&uri]);
+    let digest = json!({"sha256": bundle.trim().trim_start_matches("sha256:")});
+    assert_eq!(source, json!({"uri": uri, "digest": digest, "path": "Dockerfile"}));
+    assert_eq!(dependencies, json!([{"uri": uri, "digest": digest}]));
+    assert_eq!(locals, Value::Null);
+}
+
 #[test]
 fn secrets_are_in_no_statement() {
     let Some(scene) = Scene::new() else { return };
