@@ -7,6 +7,7 @@ use archway_cache::CacheError;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
 use archway_oci::{Platform, platform::PlatformError};
+use archway_orchestrator::scan::ScanError;
 use archway_orchestrator::{
     Error, cache::StorageError, error::DockerfileConflict, index_tools::AnnotateError,
 };
@@ -251,6 +252,11 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::Unverified { .. } => Some("nothing was published".to_owned()),
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
+        Error::Scan(error) => scan_hint(error),
+        Error::Vulnerable { .. } => Some(
+            "nothing was published; take versions that are fixed, or accept one with --scan-ignore ID"
+                .to_owned(),
+        ),
         Error::CacheExport { source, .. } => Some(cache_hint(source)),
         Error::Shared { source } => operation_hint(source),
         Error::Daemon { .. } => Some(
@@ -275,6 +281,25 @@ fn annotate_hint(error: &AnnotateError) -> Option<String> {
         AnnotateError::Moved { .. } => {
             Some("somebody else published meanwhile; nothing was changed: look, and run it again".to_owned())
         }
+    }
+}
+
+/// What to do where an image could not be scanned.
+fn scan_hint(error: &ScanError) -> Option<String> {
+    match error {
+        ScanError::Empty { .. } => {
+            Some("unpack the `all.zip` of each ecosystem there: one record a file, `*.json`".to_owned())
+        }
+        ScanError::Record { .. } | ScanError::TooLarge { .. } => {
+            Some("a directory for `osv:` holds nothing but OSV records as `*.json`".to_owned())
+        }
+        ScanError::Start { program, .. } => {
+            Some(format!("install {program}, or use a directory of OSV records: osv:DIR"))
+        }
+        ScanError::Failed { program, .. } => {
+            Some(format!("run `{program}` by itself to see whether it works and has its database"))
+        }
+        _ => None,
     }
 }
 

@@ -41,6 +41,8 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Source(args) => commands::source::run(args, registries),
         Command::Run(args) => commands::run::run(args, registries),
         Command::Inspect(args) => commands::inspect::run(args, registries),
+        Command::Sbom(args) => commands::sbom::run(args, registries),
+        Command::Scan(args) => commands::scan::run(args, registries),
         Command::Copy(args) => commands::copy::run(args, registries),
         Command::Index(command) => commands::index::run(command, registries),
         Command::Images(args) => commands::images::list(args),

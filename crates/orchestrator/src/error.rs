@@ -193,6 +193,17 @@ pub enum Error {
         /// Why.
         source: Box<archway_registry::Error>,
     },
+    /// An image could not be scanned for vulnerabilities.
+    #[error(transparent)]
+    Scan(#[from] crate::scan::ScanError),
+    /// An image has vulnerabilities that are not let pass.
+    #[error("{count} {} of severity {threshold} or above", if *.count == 1 { "vulnerability" } else { "vulnerabilities" })]
+    Vulnerable {
+        /// How many.
+        count: usize,
+        /// From which severity on they are counted.
+        threshold: archway_attest::vulnerability::Severity,
+    },
     /// The same failure was met by another task first.
     #[error(transparent)]
     Shared {

@@ -12,6 +12,7 @@
 //! | [`index`] | verifies every child and puts the image index together |
 //! | [`attest`] | what is said of the images |
 //! | [`source`] | where the context and the Dockerfile come from |
+//! | [`bom`], [`scan`] | the packages of images, and their known vulnerabilities |
 //! | [`index_tools`] | indexes over images that exist already |
 //! | [`mod@verify`] | whether an image that exists is what it says it is |
 //! | `output` | registry, local store, archives, directories |
@@ -25,6 +26,7 @@ use archway_engine::Engine;
 use archway_report::Events;
 
 pub mod attest;
+pub mod bom;
 pub mod build;
 pub mod cache;
 pub mod cache_mounts;
@@ -42,6 +44,7 @@ pub mod plan;
 pub mod request;
 mod resolve;
 pub mod run;
+pub mod scan;
 pub mod source;
 mod tracker;
 pub mod verify;

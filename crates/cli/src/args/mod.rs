@@ -20,6 +20,8 @@ mod index;
 mod output;
 mod resources;
 mod run_step;
+mod sbom;
+mod scan;
 mod source;
 mod value;
 mod verify;
@@ -33,6 +35,8 @@ pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use copy::CopyArgs;
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
 pub(crate) use index::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs};
+pub(crate) use sbom::{SbomArgs, SbomFormat};
+pub(crate) use scan::ScanArgs;
 pub(crate) use source::{Bundling, SourceBundleArgs};
 pub(crate) use value::unknown;
 pub(crate) use verify::IndexVerifyArgs;
@@ -77,6 +81,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show an image: its platforms with sizes, layers and attestations, and what refers to it
     Inspect(InspectArgs),
+    /// List the packages of an image: a software bill of materials
+    Sbom(SbomArgs),
+    /// Compare the packages of an image with known vulnerabilities
+    Scan(ScanArgs),
     /// Copy an image between registries, layouts and archives, digests and all
     Copy(Box<CopyArgs>),
     /// Make, look at, annotate and verify indexes of images that exist already

@@ -10,6 +10,8 @@ pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod sbom;
+pub(crate) mod scan;
 pub(crate) mod source;
 pub(crate) mod verify;
 

@@ -39,6 +39,8 @@ mod referrers;
 mod remote;
 mod rootless;
 mod run_inspect;
+mod sbom;
+mod scan;
 mod scene;
 mod stages;
 mod windows;

@@ -1,0 +1,99 @@
+//! `archway scan`.
+
+use archway_attest::vulnerability::{Severity, Vulnerability};
+use archway_oci::reference::ImageLocation;
+use archway_orchestrator::{bom, scan::ScanReport};
+use archway_report::Events;
+
+use crate::{
+    args::{Format, RegistryArgs, ScanArgs},
+    error::{self, CliError, Exit},
+    session::Session,
+    table,
+};
+
+pub(crate) fn run(args: &ScanArgs, registries: &RegistryArgs) -> Result<(), CliError> {
+    let location: ImageLocation = args.image.parse().map_err(|error| CliError::usage("IMAGE", error))?;
+    let (platforms, spec) = (args.platforms()?, args.spec()?);
+    let session = Session::start(registries)?;
+    let context = session.context(Events::ignored());
+    let report = session.runtime.block_on(async {
+        let interrupt = super::interrupt();
+        tokio::select! {
+            report = bom::scan(&context, &location, &platforms, args.pull, &spec) => Ok(report?),
+            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
+        }
+    })?;
+    match args.format {
+        Format::Json => {
+            anstream::println!("{}", serde_json::to_string_pretty(&report).expect("plain data"));
+        }
+        Format::Text => anstream::print!("{}", text(&report)),
+    }
+    notes(&report);
+    match verdict(&report) {
+        None => Ok(()),
+        Some(message) => {
+            anstream::eprintln!("{}", error::plain(&message, &[], None));
+            Err(CliError::Reported(Exit::Verification))
+        }
+    }
+}
+
+/// What was not looked at: silence would be taken for an answer.
+pub(crate) fn notes(report: &ScanReport) {
+    for gap in &report.gaps {
+        anstream::eprintln!("{}", error::note(gap, &[]));
+    }
+}
+
+/// Why the image does not pass, if it does not.
+pub(crate) fn verdict(report: &ScanReport) -> Option<String> {
+    let count = report.offending().len();
+    let vulnerabilities = if count == 1 { "vulnerability" } else { "vulnerabilities" };
+    (count > 0).then(|| format!("{count} {vulnerabilities} of severity {} or above", report.threshold))
+}
+
+fn text(report: &ScanReport) -> String {
+    let mut text = String::new();
+    if !report.vulnerabilities.is_empty() {
+        text.push_str(&list(report.vulnerabilities.iter()));
+        text.push('\n');
+    }
+    text.push_str(&summary(report));
+    text
+}
+
+fn list<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> String {
+    let header = ["SEVERITY", "PACKAGE", "VERSION", "FIXED IN", "ID", "PLATFORMS"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(found.map(|one| {
+        let platforms: Vec<String> = one.platforms.iter().map(ToString::to_string).collect();
+        let fixed = one.fixed.as_deref().unwrap_or("-");
+        let cells = [one.severity.as_str(), &one.package, &one.version, fixed, &one.id, &platforms.join(",")];
+        cells.map(error::printable).to_vec()
+    }));
+    table::render(&rows)
+}
+
+/// A line for each platform.
+pub(crate) fn summary(report: &ScanReport) -> String {
+    let mut rows = vec![["PLATFORM", "PACKAGES"].map(str::to_owned).to_vec()];
+    rows[0].extend(Severity::DESCENDING.map(|severity| severity.as_str().to_uppercase()));
+    for platform in &report.platforms {
+        let mut row = vec![platform.platform.to_string(), platform.packages.to_string()];
+        let count = |severity| platform.vulnerabilities.get(&severity).copied().unwrap_or(0).to_string();
+        row.extend(Severity::DESCENDING.map(count));
+        rows.push(row);
+    }
+    let mut text = table::render(&rows);
+    let ignored = if report.ignored > 0 { format!("; {} ignored", report.ignored) } else { String::new() };
+    match &report.database {
+        Some(database) => {
+            let newest = database.newest.as_deref().map(|newest| format!(", the newest of {newest}"));
+            text.push_str(&format!("{} records{}{ignored}\n", database.records, newest.unwrap_or_default()));
+        }
+        None => text.push_str(&format!("by {}{ignored}\n", report.scanner)),
+    }
+    text
+}

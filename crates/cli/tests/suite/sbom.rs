@@ -1,0 +1,83 @@
+//! `archway sbom`, compared with what the image's own tools say.
+
+use std::collections::BTreeSet;
+
+use archway_testkit::bases::Base;
+use serde_json::Value;
+
+use super::scene::{self, Scene};
+
+/// `NAME VERSION` of the packages that dpkg has in an image.
+fn of_dpkg(scene: &Scene, image: &str) -> BTreeSet<String> {
+    let query = ["run", image, "dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"];
+    scene.archway(&query).succeeded().stdout.lines().map(str::to_owned).collect()
+}
+
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_bill_lists_what_dpkg_lists() {
+    let Some(scene) = Scene::new() else { return };
+    let image = scene::base(Base::Debian);
+    let expected = of_dpkg(&scene, &image);
+    assert!(expected.len() > 50, "{expected:?}");
+
+    let arguments = ["sbom", "--platform", "local", "--format", "spdx", &image];
+    let spdx = document(&scene.archway(&arguments).succeeded().stdout);
+    let is_deb = |package: &&Value| {
+        package["externalRefs"][0]["referenceLocator"]
+            .as_str()
+            .is_some_and(|purl| purl.starts_with("pkg:deb/debian/"))
+    };
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let listed: BTreeSet<String> = spdx["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(is_deb)
+        .map(|package| format!("{} {}", text(&package["name"]), text(&package["versionInfo"])))
+        .collect();
+    assert_eq!(listed, expected);
+    // The same document each time.
+    assert_eq!(document(&scene.archway(&arguments).succeeded().stdout), spdx);
+
+    let arguments = ["sbom", "--platform", "local", "--format", "cyclonedx", "-o", "bom.json", &image];
+    scene.archway(&arguments).succeeded();
+    let bom = scene.json("bom.json");
+    let libraries =
+        bom["components"].as_array().unwrap().iter().filter(|component| component["type"] == "library");
+    assert_eq!(libraries.count(), spdx["packages"].as_array().unwrap().len() - 2);
+    assert_eq!(bom["metadata"]["component"]["name"], spdx["name"]);
+
+    let table = scene.archway(&["sbom", "--platform", "local", &image]).succeeded().stdout;
+    assert!(table.contains("Debian GNU/Linux") && table.contains("libc6"), "{table}");
+}
+
+#[test]
+fn packages_of_layers_are_listed_for_each_platform() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("METADATA", "Metadata-Version: 2.1\nName: Six\nVersion: 1.16.0\nLicense: MIT\n");
+    scene.file("package.json", r#"{"name": "left-pad", "version": "1.3.0", "license": "WTFPL"}"#);
+    scene.dockerfile(
+        "FROM BASE\nARG TARGETARCH\nCOPY METADATA /opt/six-1.16.0.dist-info/METADATA\n\
+         COPY package.json /opt/node_modules/left-pad/package.json\n\
+         RUN if [ $TARGETARCH = arm64 ]; then rm -r /opt/node_modules; fi\n",
+    );
+    scene.build(&["-t", "app:1", "--platform", super::scene::TWO]).succeeded();
+    let bill = |platform: &str| {
+        let run =
+            scene.archway(&["sbom", "--format", "cyclonedx", "--platform", platform, "app:1"]).succeeded();
+        let purls = document(&run.stdout)["components"].as_array().unwrap().clone();
+        purls.iter().filter_map(|component| component["purl"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let has = |purls: &[String], purl: &str| purls.iter().any(|listed| listed == purl);
+    let (amd64, arm64) = (bill("linux/amd64"), bill("linux/arm64"));
+    assert!(has(&amd64, "pkg:pypi/six@1.16.0") && has(&amd64, "pkg:npm/left-pad@1.3.0"), "{amd64:?}");
+    assert!(has(&arm64, "pkg:pypi/six@1.16.0") && !has(&arm64, "pkg:npm/left-pad@1.3.0"), "{arm64:?}");
+
+    let run = scene.archway(&["sbom", "--format", "spdx", "app:1"]).exited(2);
+    assert!(run.stderr.contains("choose one with --platform: linux/amd64, linux/arm64"), "{}", run.stderr);
+    scene.archway(&["sbom", "--platform", "linux/s390x", "app:1"]).exited(1);
+}
