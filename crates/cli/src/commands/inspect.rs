@@ -62,14 +62,11 @@ fn text(inspection: &Inspection, width: Option<usize>) -> String {
 
 /// How much there is, and how much of it is stored once for several platforms.
 fn size(inspection: &Inspection) -> String {
-    let all = table::bytes(inspection.size);
+    let (all, unique) = (table::bytes(inspection.size), table::bytes(inspection.unique_size));
     match inspection.platforms.len() {
         1 => format!("{all} compressed"),
-        count if inspection.size == inspection.unique_size => format!("{all} compressed, {count} platforms"),
-        count => {
-            let unique = table::bytes(inspection.unique_size);
-            format!("{all} compressed, {count} platforms; {unique} with shared layers counted once")
-        }
+        count if all == unique => format!("{all} compressed, {count} platforms"),
+        count => format!("{all} compressed, {count} platforms; {unique} with shared layers counted once"),
     }
 }
 

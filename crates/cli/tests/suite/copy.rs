@@ -2,8 +2,15 @@
 
 use std::{fs, process::Command};
 
-use archway_oci::{Digest, Index, media_type};
-use archway_testkit::{RealRegistry, Skopeo, process, registry::Request};
+use archway_oci::{ContainerConfig, Digest, Index, media_type};
+use archway_testkit::{
+    RealRegistry, Skopeo,
+    image::{Image, LayerBuilder, PlatformImage},
+    peers::Peer,
+    process,
+    registry::Request,
+};
+use serde_json::Value;
 
 use super::{
     index_create::{attest, docker_manifest, layout, pushed, repository},
@@ -75,6 +82,26 @@ fn another_registry_gets_everything_once_and_the_tag_last() {
     let run = scene.archway(&["copy", "--progress", "plain", &scene.image("app"), &target]).succeeded();
     assert_eq!(uploads(registry.requests().unwrap().split_off(before)), []);
     assert!(run.stderr.contains("0 blobs copied"), "{}", run.stderr);
+}
+
+#[test]
+fn a_layer_that_is_larger_than_a_piece_arrives_whole() {
+    let Some(scene) = Scene::new() else { return };
+    let mut noise = 1_u64;
+    let mut byte = || {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 56) as u8
+    };
+    let large: Vec<u8> = (0..20 << 20).map(|_| byte()).collect();
+    let layer = LayerBuilder::new().file("large", 0o644, &large).unwrap().finish().unwrap();
+    let config = ContainerConfig::default();
+    let image = PlatformImage { platform: "linux/amd64".parse().unwrap(), layers: vec![layer], config };
+    let image = Image::write(&scene.cli.work().join("large"), &[image]).unwrap();
+    image.push(&scene.image("large")).unwrap();
+    let registry = RealRegistry::start().unwrap();
+    let target = registry.reference("app:1");
+    assert_eq!(copy(&scene, &[&scene.image("large"), &target]), image.descriptor.digest);
+    assert!(ImageIndex::pushed(&target).children[0].bytes("large") == large);
 }
 
 #[test]
@@ -287,4 +314,39 @@ fn a_digest_at_the_destination_is_a_condition() {
     copy(&scene, &[&scene.image("app"), &to(&image.descriptor.digest)]);
     let raw = Skopeo::new().raw_manifest(&format!("docker://{}", to(&image.descriptor.digest))).unwrap();
     assert_eq!(Digest::sha256(&raw), image.descriptor.digest);
+}
+
+#[test]
+fn crane_and_buildx_read_what_was_copied_and_annotated() {
+    let Some(scene) = Scene::new() else { return };
+    let (Some(buildx), Some(crane)) = (Peer::required("buildx"), Peer::required("crane")) else { return };
+    let image = layout(&scene, "attested", "app", &["linux/amd64", "linux/arm64"]);
+    attest(&image);
+    let target = scene.image("1");
+    copy(&scene, &[&format!("oci:{}:attested", image.directory.display()), &target]);
+    let run = scene.archway(&["index", "annotate", &target, "org.example.k=v"]).succeeded();
+    let digest = run.stdout.trim();
+
+    let mut inspect = buildx.command();
+    inspect.args(["imagetools", "inspect", &target, "--format", "{{json .Manifest}}"]);
+    let read: Value = serde_json::from_slice(&process::output(&mut inspect).unwrap()).unwrap();
+    assert_eq!(read["digest"], digest, "{read}");
+    assert_eq!(read["annotations"]["org.example.k"], "v", "{read}");
+    assert_eq!(read["manifests"].as_array().unwrap().len(), 4, "{read}");
+
+    let mut read = crane.command();
+    read.args(["digest", "--insecure", "--platform", "linux/arm64", &target]);
+    let read = String::from_utf8(process::output(&mut read).unwrap()).unwrap();
+    assert_eq!(read.trim(), image.manifests[1].digest.as_str());
+    // Every blob, with its size and digest; layers with their diffIDs.
+    let mut validate = crane.command();
+    validate.args(["validate", "--insecure", "--platform", "linux/arm64", "--remote", &target]);
+    process::output(&mut validate).unwrap();
+    copy(&scene, &[&target, "oci:dir:1"]);
+    let mut push = crane.command();
+    let pushed = scene.image("by-crane");
+    push.args(["push", "--insecure"]).arg(scene.cli.work().join("dir")).arg(&pushed);
+    process::output(&mut push).unwrap();
+    let raw = Skopeo::new().raw_manifest(&format!("docker://{pushed}")).unwrap();
+    assert_eq!(Digest::sha256(&raw).to_string(), digest, "crane reads the layout");
 }
