@@ -64,7 +64,9 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// What was built is not what was promised.
+    /// Published, and some of the platforms are missing as they failed.
+    Partial = 3,
+    /// What was built, or what is there, is not what was promised.
     Verification = 4,
     /// Ctrl-C.
     Interrupted = 130,
@@ -85,15 +87,9 @@ impl CliError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. }
-            | Self::Operation(Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_)) => {
-                Exit::Usage
-            }
-            Self::NotVerified { .. }
-            | Self::Operation(
-                Error::Unverified { .. } | Error::Blob(_) | Error::Annotate(AnnotateError::Moved { .. }),
-            ) => Exit::Verification,
-            Self::Operation(Error::Annotate(_)) => Exit::Usage,
+            Self::Usage { .. } => Exit::Usage,
+            Self::NotVerified { .. } => Exit::Verification,
+            Self::Operation(error) => exit_of_operation(error),
             Self::Reported(exit) => *exit,
             _ => Exit::Failure,
         }
@@ -116,6 +112,21 @@ impl CliError {
             }
             _ => plain(&self.to_string(), &chain(self), hint(self).as_deref()),
         }
+    }
+}
+
+/// The exit code of an operation that failed.
+pub(crate) fn exit_of_operation(error: &Error) -> Exit {
+    match error {
+        Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_) => Exit::Usage,
+        Error::Unverified { .. }
+        | Error::Blob(_)
+        | Error::TagMoved { .. }
+        | Error::Overtaken { .. }
+        | Error::Annotate(AnnotateError::Moved { .. }) => Exit::Verification,
+        Error::Annotate(_) => Exit::Usage,
+        Error::Shared { source } => exit_of_operation(source),
+        _ => Exit::Failure,
     }
 }
 
@@ -250,6 +261,13 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::NoSuchPlatforms(missing) => Some(format!("there is {}", platforms(&missing.offered))),
         Error::Annotate(error) => annotate_hint(error),
         Error::Unverified { .. } => Some("nothing was published".to_owned()),
+        Error::TagMoved { .. } => Some(
+            "no tag was moved; look at what is there now, and build on it with its digest as the expected one"
+                .to_owned(),
+        ),
+        Error::Overtaken { .. } => {
+            Some("two publications ran at the same time; look at which of them is to stay".to_owned())
+        }
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
         Error::Scan(error) => scan_hint(error),

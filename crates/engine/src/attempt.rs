@@ -3,12 +3,14 @@
 //! A result of another machine is taken for what its record says, and its layer is read much later, if
 //! at all. Should that fail, everything that stands on it is wrong: the delta is forgotten, and the node
 //! that had it and all nodes above it get new tasks, which look their keys up anew. All others keep
-//! theirs, finished or not. What was made meanwhile is in the store.
+//! theirs, finished or not. What was made meanwhile is in the store. In the same way a platform that failed
+//! is tried again, if whoever builds wants it.
 
 use std::sync::{Arc, Mutex};
 
 use archway_graph::NodeId;
 use archway_store::SnapshotKey;
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -52,6 +54,24 @@ impl Attempts {
         unreachable!("the last attempt returned")
     }
 
+    /// The end of a platform that failed before: nodes that failed get new tasks, unless another platform
+    /// that failed with them has seen to that already.
+    pub(crate) async fn again(self: Arc<Self>, output: usize) -> Result<Built, Failure> {
+        self.build.layers.forget_failed();
+        {
+            let mut current = self.ends.lock().expect("no holder panics");
+            let node = self.build.job.graph.outputs[output].node;
+            if has_failed(&current[node.0 as usize]) {
+                let failed = current.clone();
+                *current = spawn(&self.build, &self.platforms, |id, inputs_are_kept| {
+                    let end = &failed[id.0 as usize];
+                    (inputs_are_kept && !has_failed(end)).then(|| end.clone())
+                });
+            }
+        }
+        self.finish(output).await
+    }
+
     fn ends(&self) -> Arc<[NodeEnd]> {
         self.ends.lock().expect("no holder panics").clone()
     }
@@ -75,6 +95,12 @@ impl Attempts {
             (inputs_are_kept && is_sound(end)).then(|| end.clone())
         });
     }
+}
+
+/// Whether a node's task has failed, also if nobody has waited for it: whoever needs several nodes stops
+/// waiting at the first that fails.
+fn has_failed(end: &NodeEnd) -> bool {
+    matches!(end.clone().now_or_never(), Some(Err(_)))
 }
 
 /// A task for each node, in graph order, inputs first. `kept` gives the one that a node has already, told

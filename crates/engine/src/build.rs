@@ -77,10 +77,14 @@ impl Engine {
             .iter()
             .zip(platforms)
             .enumerate()
-            .map(|(index, (output, cancel))| PlatformRun {
-                platform: output.platform.clone(),
-                result: attempts.clone().finish(index).boxed(),
-                cancel,
+            .map(|(index, (output, cancel))| {
+                let again = attempts.clone();
+                PlatformRun {
+                    platform: output.platform.clone(),
+                    result: attempts.clone().finish(index).boxed(),
+                    again: Arc::new(move || again.clone().again(index).boxed()),
+                    cancel,
+                }
             })
             .collect()
     }

@@ -205,6 +205,8 @@ impl StepError {
             Self::OutOfMemory => Reason::OutOfMemory,
             Self::Cancelled => Reason::Cancelled,
             Self::Source(archway_source::SourceError::SourceChanged { .. }) => Reason::SourceChanged,
+            Self::Git(error) if error.is_temporary() => Reason::FetchFailed,
+            Self::Download(error) if error.is_temporary() => Reason::FetchFailed,
             Self::Git(error) if error.is_about_source() => Reason::SourceMissing,
             Self::Download(error) if error.is_about_source() => Reason::SourceMissing,
             Self::Git(_) | Self::Download(_) => Reason::BuilderFailed,

@@ -105,6 +105,12 @@ impl LayerMaker {
         self.making.lock().expect("no holder panics").retain(|(made, _), _| made != delta);
     }
 
+    /// Makes the layers that could not be made anew when they are asked for the next time.
+    pub(crate) fn forget_failed(&self) {
+        let has_failed = |making: &Making| matches!(making.clone().now_or_never(), Some(Err(_)));
+        self.making.lock().expect("no holder panics").retain(|_, making| !has_failed(making));
+    }
+
     fn begin(&self, delta: &SnapshotKey, form: Form, wanted: For) -> Option<Making> {
         let workshop = self.workshop.as_ref()?;
         let mut making = self.making.lock().expect("no holder panics");

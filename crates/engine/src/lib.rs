@@ -150,12 +150,18 @@ pub struct LayerSettings {
     pub mtime: Option<i64>,
 }
 
+/// How a platform ends.
+pub type PlatformEnd = BoxFuture<'static, Result<Built, Failure>>;
+
 /// A platform that is being built.
 pub struct PlatformRun {
     /// The platform.
     pub platform: Platform,
     /// Its end. Dropping the future does not stop the platform's steps; `cancel` does.
-    pub result: BoxFuture<'static, Result<Built, Failure>>,
+    pub result: PlatformEnd,
+    /// Tries again, after `result` was a failure: steps that failed are started anew, with those that stand
+    /// on them; all others keep their results.
+    pub again: Arc<dyn Fn() -> PlatformEnd + Send + Sync>,
     /// Stops the steps that no other platform needs.
     pub cancel: CancellationToken,
 }

@@ -204,6 +204,24 @@ pub enum Error {
         /// From which severity on they are counted.
         threshold: archway_attest::vulnerability::Severity,
     },
+    /// A tag is not where it has to be: somebody else has moved it.
+    #[error("{tag} points at {found}, and not at {expected} as expected")]
+    TagMoved {
+        /// The tag.
+        tag: String,
+        /// What it has to point at.
+        expected: crate::expectation::Expected,
+        /// What it points at.
+        found: crate::expectation::Expected,
+    },
+    /// A tag was moved by somebody else just after it was moved here.
+    #[error("{tag} was moved here, and points at {found} now")]
+    Overtaken {
+        /// The tag.
+        tag: String,
+        /// What it points at.
+        found: crate::expectation::Expected,
+    },
     /// The same failure was met by another task first.
     #[error(transparent)]
     Shared {

@@ -7,7 +7,10 @@
 //! |---|---|
 //! | [`request`] | what the caller wants |
 //! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
-//! | [`mod@build`] | runs the graph, keeps every platform's state, decides what a failure means |
+//! | [`mod@build`] | runs the graph, and writes what came of it |
+//! | `ended`, [`retry`], `tracker` | what a platform's failure means, what is tried again; every platform's state |
+//! | [`expectation`] | what tags have to point at before they move |
+//! | [`missing`] | what an index lacks that was published all the same |
 //! | [`check`] | a Dockerfile that is checked instead of built, or before |
 //! | [`index`] | verifies every child and puts the image index together |
 //! | [`attest`] | what is said of the images |
@@ -32,17 +35,21 @@ pub mod cache;
 pub mod cache_mounts;
 pub mod check;
 pub mod contents;
+mod ended;
 pub mod error;
+pub mod expectation;
 mod frontend;
 pub mod images;
 pub mod index;
 pub mod index_tools;
 pub mod inspect;
+pub mod missing;
 pub mod origin;
 pub(crate) mod output;
 pub mod plan;
 pub mod request;
 mod resolve;
+pub mod retry;
 pub mod run;
 pub mod scan;
 pub mod source;

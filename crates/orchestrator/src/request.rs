@@ -16,6 +16,8 @@ use archway_sandbox::Resources;
 
 use crate::attest::AttestSpec;
 use crate::cache::CacheSpec;
+use crate::expectation::Expectations;
+use crate::retry::Retry;
 use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
 
 /// One `archway build` or `archway plan`.
@@ -65,8 +67,14 @@ pub struct BuildRequest {
     pub resources: Resources,
     /// Limit for the whole build.
     pub timeout: Option<Duration>,
+    /// Limits for single platforms, from the start of the build.
+    pub platform_timeouts: BTreeMap<Platform, Duration>,
+    /// `--retry` and `--retry-on`
+    pub retry: Retry,
     /// What happens to the other platforms when one fails.
     pub on_failure: OnFailure,
+    /// How tags in registries move.
+    pub publication: PublicationRules,
     /// `--cache-from` and `--cache-to`.
     pub cache: CacheSpec,
     /// Compression of new layers.
@@ -84,6 +92,17 @@ pub enum OnFailure {
     Abort,
     /// Let siblings finish, publish nothing, report all.
     Continue,
+    /// Let siblings finish, publish those that succeeded in an index that says which are missing.
+    PublishPartial,
+}
+
+/// How an image is published in registries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublicationRules {
+    /// `--lease-tags`: whether children have tags until the index is published.
+    pub lease_tags: bool,
+    /// `--expect-digest`
+    pub expected: Expectations,
 }
 
 /// One `--output`.
@@ -175,7 +194,10 @@ pub(crate) mod fixtures {
             jobs: None,
             resources: Resources::default(),
             timeout: None,
+            platform_timeouts: BTreeMap::new(),
+            retry: Retry::default(),
             on_failure: OnFailure::default(),
+            publication: PublicationRules::default(),
             cache: CacheSpec::default(),
             compression: Compression::default(),
             rewrite_timestamps: None,

@@ -1,6 +1,6 @@
 //! The state of each platform during a build: the one place where states change.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use archway_oci::{Digest, Platform};
 use archway_report::{Event, Events, PlatformPlan, PlatformResult, Reason, State, Step, StepId, StepOutcome};
@@ -61,17 +61,31 @@ impl Tracker {
 
     /// The platform failed, or was cancelled if that is the reason.
     pub(crate) fn failed(&mut self, index: usize, cause: Cause) {
-        let state = match (cause.reason, self.results[index].state) {
+        let result = &self.results[index];
+        let state = match (cause.reason, result.state) {
             (Reason::Cancelled, State::Pending) => State::Skipped,
             (Reason::Cancelled, _) => State::Cancelled,
             _ => State::Failed,
         };
-        if self.change(index, state) {
-            let result = &mut self.results[index];
-            result.reason = Some(cause.reason);
-            result.message = Some(cause.message);
-            result.log_tail = cause.log_tail;
+        if !result.state.may_become(state) {
+            return;
         }
+        let result = &mut self.results[index];
+        result.reason = Some(cause.reason);
+        result.message = Some(cause.message);
+        result.log_tail = cause.log_tail;
+        self.change(index, state);
+    }
+
+    /// The platform failed, and is tried again after `delay`.
+    pub(crate) fn retried(&mut self, index: usize, cause: Cause, delay: Duration) {
+        // What fails before its first step was never seen running.
+        self.change(index, State::Running);
+        let result = &mut self.results[index];
+        let (attempt, platform) = (result.attempts, result.platform.clone());
+        result.attempts += 1;
+        let Cause { reason, message, .. } = cause;
+        self.events.send(Event::PlatformRetry { platform, attempt, reason, message, delay });
     }
 
     /// The results so far, in request order.
@@ -94,11 +108,19 @@ impl Tracker {
         if next == State::Running {
             result.started = Some(now);
         }
+        if matches!(next, State::Running | State::Failed) {
+            result.attempts = result.attempts.max(1);
+        }
         if next.is_final() {
             result.finished = Some(now);
         }
         result.state = next;
-        self.events.send(Event::PlatformState { platform: result.platform.clone(), state: next });
+        self.events.send(Event::PlatformState {
+            platform: result.platform.clone(),
+            state: next,
+            reason: result.reason,
+            message: result.message.clone(),
+        });
         true
     }
 }
@@ -113,6 +135,7 @@ fn pending(plan: &PlatformPlan) -> PlatformResult {
         message: None,
         started: None,
         finished: None,
+        attempts: 0,
         steps_run: 0,
         steps_cached: 0,
         digest: None,
@@ -123,7 +146,7 @@ fn pending(plan: &PlatformPlan) -> PlatformResult {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, time::Duration};
+    use std::sync::mpsc;
 
     use archway_report::Strategy;
 
@@ -190,6 +213,33 @@ mod tests {
         assert_eq!((result.state, result.reason), (State::Failed, Some(Reason::StepFailed)));
         assert_eq!(result.digest, None);
         assert_eq!(changes.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn a_retry_is_told_and_counted_and_no_change_of_state() {
+        let (sender, events) = mpsc::channel();
+        let mut tracker = tracker(Events::new(move |event| sender.send(event).unwrap()));
+        tracker.retried(0, cause(Reason::ImagePullFailed), Duration::from_secs(1));
+        tracker.retried(0, cause(Reason::FetchFailed), Duration::from_secs(2));
+        tracker.succeeded(0, None);
+        tracker.failed(1, cause(Reason::Cancelled));
+        let attempts: Vec<u32> = tracker.results().iter().map(|result| result.attempts).collect();
+        assert_eq!(attempts, [3, 0], "what was skipped was not tried");
+        let told: Vec<String> = events
+            .try_iter()
+            .map(|event| match event {
+                Event::PlatformRetry { attempt, reason, delay, .. } => {
+                    format!("{attempt} {reason} {delay:?}")
+                }
+                Event::PlatformState { state, reason, .. } => format!("{state:?} {reason:?}"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let skipped = "Skipped Some(Cancelled)";
+        assert_eq!(
+            told,
+            ["Running None", "1 ImagePullFailed 1s", "2 FetchFailed 2s", "Succeeded None", skipped]
+        );
     }
 
     #[test]

@@ -13,17 +13,23 @@ use crate::{
 pub(crate) struct Scope {
     pub(crate) repository: String,
     pub(crate) push: bool,
+    pub(crate) delete: bool,
     /// Repositories that blobs are mounted from.
     pub(crate) mount_from: Vec<String>,
 }
 
 impl Scope {
     pub(crate) fn pull(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), push: false, mount_from: Vec::new() }
+        Self { repository: repository.to_owned(), push: false, delete: false, mount_from: Vec::new() }
     }
 
     pub(crate) fn push(repository: &str, mount_from: &[String]) -> Self {
-        Self { repository: repository.to_owned(), push: true, mount_from: mount_from.to_vec() }
+        let mount_from = mount_from.to_vec();
+        Self { repository: repository.to_owned(), push: true, delete: false, mount_from }
+    }
+
+    pub(crate) fn delete(repository: &str) -> Self {
+        Self { delete: true, ..Self::push(repository, &[]) }
     }
 
     /// No repository: only a login.
@@ -41,7 +47,11 @@ impl Scope {
         if self.repository.is_empty() {
             return Vec::new();
         }
-        let actions = if self.push { "pull,push" } else { "pull" };
+        let actions = match (self.push, self.delete) {
+            (_, true) => "pull,push,delete",
+            (true, false) => "pull,push",
+            (false, false) => "pull",
+        };
         let own = format!("repository:{}:{actions}", self.repository);
         let others = self.mount_from.iter().filter(|from| **from != self.repository);
         [own].into_iter().chain(others.map(|from| format!("repository:{from}:pull"))).collect()
@@ -51,6 +61,7 @@ impl Scope {
     pub(crate) fn describe(&self) -> String {
         match (self.repository.as_str(), self.push) {
             ("", _) => "the registry".to_owned(),
+            (repository, _) if self.delete => format!("deleting from {repository}"),
             (repository, true) => format!("pushing to {repository}"),
             (repository, false) => format!("pulling {repository}"),
         }
@@ -160,6 +171,7 @@ mod tests {
     fn scopes_name_the_repositories_of_mounts() {
         let scope = Scope::push("a/b", &["c/d".into(), "a/b".into()]);
         assert_eq!(scope.texts(), ["repository:a/b:pull,push", "repository:c/d:pull"]);
+        assert_eq!(Scope::delete("a/b").texts(), ["repository:a/b:pull,push,delete"]);
         assert!(Scope::none().texts().is_empty());
     }
 }

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`client`] | what callers use | distribution-spec |
 //! | `pull`, `blob` | manifests; blobs with resume | distribution-spec "Pull" |
+//! | `tags` | which there are; removing one | distribution-spec "Content Discovery", "Content Management" |
 //! | `push`, `upload` | mounts, manifests; uploads in chunks, with resume | distribution-spec "Push" |
 //! | `referrers` | manifests about others, also at registries without the API | distribution-spec "Listing Referrers" |
 //! | [`credentials`] | Docker's and podman's files, credential helpers | docker/cli `config.json`, containers-auth.json(5) |
@@ -29,6 +30,7 @@ mod pull;
 mod push;
 mod referrers;
 mod request;
+mod tags;
 mod token;
 mod transport;
 mod upload;
@@ -41,3 +43,4 @@ pub use growing::{Growing, GrowingBlob};
 pub use host::install_cryptography;
 pub use pull::Fetched;
 pub use push::Pushed;
+pub use tags::TagRemoval;

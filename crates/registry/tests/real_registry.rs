@@ -12,7 +12,9 @@ use archway_oci::{
     Descriptor, Digest, Index, Manifest, Platform, Reference, json, media_type,
     referrer::{Referrer, fallback_tag},
 };
-use archway_registry::{Client, ClientOptions, Error, Growing, Keychain, Pushed, credentials::Credential};
+use archway_registry::{
+    Client, ClientOptions, Error, Growing, Keychain, Pushed, TagRemoval, credentials::Credential,
+};
 use archway_testkit::{
     RealRegistry, Skopeo,
     registry::{Options, PASSWORD, USER},
@@ -358,4 +360,38 @@ async fn a_registry_without_the_referrers_api_gets_a_list_that_others_find() {
     let tag = reference.with_tag(&fallback_tag(&subject.digest)).unwrap();
     let raw = Skopeo::new().raw_manifest(&format!("docker://{tag}")).unwrap();
     assert_eq!(Index::parse(&raw).unwrap().manifests, [referrer.descriptor]);
+}
+
+#[tokio::test]
+async fn a_tag_is_removed_alone() {
+    if !tools::require("docker-registry") {
+        return;
+    }
+    let registry = RealRegistry::start().unwrap();
+    let (client, image) = (client(), Image::new(b"layer"));
+    let tags = ["app:1", "app:lease-1", "app:lease-2"].map(|name| parse(registry.reference(name)));
+    for tag in &tags {
+        image.push(&client, tag, &[]).await.unwrap();
+    }
+    assert_eq!(client.tags(&tags[0], "lease-").await.unwrap(), ["lease-1", "lease-2"]);
+    assert_eq!(client.delete_tag(&tags[1]).await.unwrap(), TagRemoval::Removed);
+    assert_eq!(client.tags(&tags[0], "").await.unwrap(), ["1", "lease-2"]);
+    // All point at the same manifest, which stays.
+    pull(&client, &tags[0], &image).await;
+    pull(&client, &tags[2], &image).await;
+    let nowhere = parse(registry.reference("nowhere:1"));
+    assert_eq!(client.tags(&nowhere, "").await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_registry_may_keep_its_tags() {
+    if !tools::require("docker-registry") {
+        return;
+    }
+    let registry = Options { keeps_tags: true, ..Options::default() }.start().unwrap();
+    let (client, image) = (client(), Image::new(b"layer"));
+    let tag = parse(registry.reference("app:1"));
+    image.push(&client, &tag, &[]).await.unwrap();
+    assert_eq!(client.delete_tag(&tag).await.unwrap(), TagRemoval::Unsupported);
+    pull(&client, &tag, &image).await;
 }

@@ -130,6 +130,15 @@ impl HttpError {
         }
     }
 
+    /// Whether the same may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Connection { .. } | Self::Changed { .. } => true,
+            Self::Status { status, .. } => is_temporary(*status),
+            _ => false,
+        }
+    }
+
     /// Whether what was asked for is not there, or is another.
     pub fn is_about_source(&self) -> bool {
         !matches!(self, Self::Write { .. })

@@ -152,6 +152,25 @@ pub enum Event {
         platform: Platform,
         /// The new state.
         state: State,
+        /// Why, if it did not succeed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+        /// The same in a sentence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// A platform failed, and is going to be tried again. It stays running.
+    PlatformRetry {
+        /// Which.
+        platform: Platform,
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// Why it failed.
+        reason: Reason,
+        /// The same in a sentence.
+        message: String,
+        /// Wait before the next attempt.
+        delay: Duration,
     },
     /// Something the user should know, though the build goes on.
     Warning {
@@ -286,7 +305,7 @@ impl State {
 }
 
 /// Why a platform did not succeed; an enumerated, documented list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// A step ended with a non-zero exit code or a signal.
     StepFailed,
@@ -296,6 +315,8 @@ pub enum Reason {
     SourceMissing,
     /// A file of the build context changed while it was read.
     SourceChanged,
+    /// A git repository or a URL could not be reached, or broke off.
+    FetchFailed,
     /// A base layer could not be fetched or unpacked.
     ImagePullFailed,
     /// The result could not be pushed.
@@ -310,6 +331,69 @@ pub enum Reason {
     Cancelled,
     /// This machine failed: disk full, store unreadable, sandbox not available.
     BuilderFailed,
+}
+
+impl Reason {
+    /// All of them, in the order of their documentation.
+    pub const ALL: [Self; 12] = [
+        Self::StepFailed,
+        Self::OutOfMemory,
+        Self::SourceMissing,
+        Self::SourceChanged,
+        Self::FetchFailed,
+        Self::ImagePullFailed,
+        Self::PushFailed,
+        Self::VerificationFailed,
+        Self::EmulationUnavailable,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::BuilderFailed,
+    ];
+
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StepFailed => "StepFailed",
+            Self::OutOfMemory => "OutOfMemory",
+            Self::SourceMissing => "SourceMissing",
+            Self::SourceChanged => "SourceChanged",
+            Self::FetchFailed => "FetchFailed",
+            Self::ImagePullFailed => "ImagePullFailed",
+            Self::PushFailed => "PushFailed",
+            Self::VerificationFailed => "VerificationFailed",
+            Self::EmulationUnavailable => "EmulationUnavailable",
+            Self::TimedOut => "TimedOut",
+            Self::Cancelled => "Cancelled",
+            Self::BuilderFailed => "BuilderFailed",
+        }
+    }
+
+    /// Whether the cause lies outside of what is built, in networks and machines, so that the same build
+    /// may succeed when it is tried again.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::FetchFailed | Self::ImagePullFailed | Self::PushFailed | Self::BuilderFailed => true,
+            Self::StepFailed
+            | Self::OutOfMemory
+            | Self::SourceMissing
+            | Self::SourceChanged
+            | Self::VerificationFailed
+            | Self::EmulationUnavailable
+            | Self::TimedOut
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// Whether somebody decided that the platform ends: trying again would be against their will.
+    pub fn is_decision(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Cancelled)
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// What became of one platform.
@@ -336,6 +420,9 @@ pub struct PlatformResult {
     /// When it reached its final state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
+    /// How often it was started: 0 if never, more than 1 if it was tried again.
+    #[serde(default)]
+    pub attempts: u32,
     /// Steps that ran.
     pub steps_run: u32,
     /// Steps found in the cache.
@@ -371,6 +458,34 @@ mod tests {
     fn only_a_running_platform_succeeds() {
         let sources: Vec<State> = STATES.into_iter().filter(|s| s.may_become(State::Succeeded)).collect();
         assert_eq!(sources, [State::Running]);
+    }
+
+    #[test]
+    fn reasons_have_one_name_everywhere() {
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+            assert_eq!(reason.to_string(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn what_the_source_or_somebody_causes_is_not_tried_again() {
+        let retryable: Vec<&str> =
+            Reason::ALL.into_iter().filter(|reason| reason.is_retryable()).map(Reason::as_str).collect();
+        assert_eq!(retryable, ["FetchFailed", "ImagePullFailed", "PushFailed", "BuilderFailed"]);
+        assert!(Reason::ALL.into_iter().all(|reason| !(reason.is_retryable() && reason.is_decision())));
+    }
+
+    #[test]
+    fn a_state_has_a_reason_only_where_there_is_one() {
+        let event = |reason| Event::PlatformState {
+            platform: "linux/arm64".parse().unwrap(),
+            state: State::Failed,
+            reason,
+            message: None,
+        };
+        assert!(serde_json::to_value(event(None)).unwrap().get("reason").is_none());
+        assert_eq!(serde_json::to_value(event(Some(Reason::TimedOut))).unwrap()["reason"], "TimedOut");
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Options {
     pub htpasswd: bool,
     /// Speak TLS, with a certificate for `localhost` and `127.0.0.1` signed by [`RealRegistry::ca_file`].
     pub tls: bool,
+    /// Delete nothing, neither manifests nor tags.
+    pub keeps_tags: bool,
     /// Where the log goes; a temporary file if not set.
     pub log: Option<PathBuf>,
 }
@@ -111,7 +113,8 @@ impl Options {
         let own = directory.display();
         let mut text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: \"{own}/storage\"}}\n  \
-             delete: {{enabled: true}}\n  maintenance: {{uploadpurging: {{enabled: false}}}}\n"
+             delete: {{enabled: {}}}\n  maintenance: {{uploadpurging: {{enabled: false}}}}\n",
+            !self.keeps_tags
         );
         if self.htpasswd {
             text += &format!("auth:\n  htpasswd: {{realm: archway-testkit, path: \"{own}/htpasswd\"}}\n");

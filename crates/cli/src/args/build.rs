@@ -1,6 +1,6 @@
 //! `archway build` and `archway plan`.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use archway_graph::{Network, NoCache};
 use archway_layer::Compression;
@@ -9,7 +9,8 @@ use archway_orchestrator::{
     attest::AttestSpec,
     cache::CacheSpec,
     check::CheckRequest,
-    request::{BuildRequest, Destination, OnFailure, OutputSpec},
+    request::{BuildRequest, Destination, OnFailure, OutputSpec, PublicationRules},
+    retry::Retry,
     source::{ContextSpec, DockerfileSpec},
 };
 use archway_report::Strategy;
@@ -22,7 +23,10 @@ use super::{
     build_arg, build_cache, build_context,
     call::CallArgs,
     check::{Checking, Input},
-    compression, output,
+    compression,
+    failure::FailureArgs,
+    output,
+    publication::PublicationArgs,
     resources::ResourceArgs,
     run_step::{self, RunStepArgs},
     source, value,
@@ -115,13 +119,11 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     no_cache_filter: Vec<String>,
 
-    /// What becomes of the other platforms when one fails
-    #[arg(long, value_name = "POLICY", default_value = "abort")]
-    on_failure: OnFailureMode,
+    #[command(flatten)]
+    failure: FailureArgs,
 
-    /// Stop the build after this time (90s, 5m, 1h30m)
-    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
-    timeout: Option<Duration>,
+    #[command(flatten)]
+    publication: PublicationArgs,
 
     /// Steps that run at the same time [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -184,14 +186,6 @@ enum NetworkMode {
     None,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OnFailureMode {
-    /// Stop them, publish nothing
-    Abort,
-    /// Let them finish, publish nothing, report all
-    Continue,
-}
-
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressMode {
@@ -228,13 +222,10 @@ impl BuildArgs {
         request.no_cache = self.no_cache();
         let inline = request.build_args.get(build_cache::INLINE_ARGUMENT);
         request.cache = build_cache::parse(&self.cache_to, &self.cache_from, inline)?;
-        request.timeout = self.timeout;
+        self.failure.apply(&mut request)?;
+        request.publication = self.publication.rules()?;
         request.jobs = self.jobs.map(usize::from);
         request.resources = self.resources.resources()?;
-        request.on_failure = match self.on_failure {
-            OnFailureMode::Abort => OnFailure::Abort,
-            OnFailureMode::Continue => OnFailure::Continue,
-        };
         request.compression = self.compression(given.compression)?;
         Ok(request)
     }
@@ -359,7 +350,10 @@ impl SourceArgs {
             jobs: None,
             resources: Resources::default(),
             timeout: None,
+            platform_timeouts: BTreeMap::new(),
+            retry: Retry::default(),
             on_failure: OnFailure::default(),
+            publication: PublicationRules::default(),
             cache: CacheSpec::default(),
             compression: Compression::default(),
             rewrite_timestamps: None,

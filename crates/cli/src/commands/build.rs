@@ -3,8 +3,11 @@
 use archway_check::Report;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::{Failure, Lent, NotGiven, StepError};
-use archway_orchestrator::{BuildReport, Prepared, build::BuildFailure, request::BuildRequest};
-use archway_report::{Event, Events, PlatformResult};
+use archway_graph::NodeId;
+use archway_orchestrator::{
+    BuildReport, Prepared, build::BuildFailure, missing::Missing, request::BuildRequest,
+};
+use archway_report::{Event, Events};
 use archway_store::{Store, garbage::automatic::Policy};
 use serde_json::{Map, Value, json};
 
@@ -56,19 +59,18 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
         checked.show();
     }
     write_files(args, &request, &report)?;
-    let result = match &report.failure {
-        None => {
-            if let Some(index) = &report.index
-                && !BuildArgs::writes_to_stdout(&request)
-            {
-                anstream::println!("{}", index.digest);
-            }
-            Ok(())
-        }
-        Some(failure) => {
+    if let Some(index) = &report.index
+        && (report.is_success() || report.is_partial)
+        && !BuildArgs::writes_to_stdout(&request)
+    {
+        anstream::println!("{}", index.digest);
+    }
+    let result = match report.is_success() {
+        true => Ok(()),
+        false => {
             let gap = if for_people { "\n" } else { "" };
-            anstream::eprintln!("{gap}{}", failed_step.explain(failure, &report));
-            Err(CliError::Reported(exit(failure)))
+            anstream::eprintln!("{gap}{}", failed_step.explain(&report).join("\n\n"));
+            Err(CliError::Reported(exit(&report)))
         }
     };
     clean_up(context.store(), policy.as_ref(), for_people);
@@ -87,14 +89,25 @@ fn clean_up(store: &Store, policy: Option<&Policy>, for_people: bool) {
     }
 }
 
-fn exit(failure: &BuildFailure) -> Exit {
-    match failure {
+/// What the build ended with. What kept it from publishing weighs more than what it went on without.
+fn exit(report: &BuildReport) -> Exit {
+    let of = |failure: &BuildFailure| match failure {
         BuildFailure::Platform { .. }
+        | BuildFailure::PlatformTimedOut { .. }
         | BuildFailure::TimedOut
-        | BuildFailure::Output(_)
         | BuildFailure::Cache(_) => Exit::Failure,
+        BuildFailure::Output(error) => match error::exit_of_operation(error) {
+            Exit::Verification => Exit::Verification,
+            _ => Exit::Failure,
+        },
         BuildFailure::Verification { .. } => Exit::Verification,
         BuildFailure::Interrupted => Exit::Interrupted,
+    };
+    let is_general = |failure: &&BuildFailure| failure.platform().is_none();
+    match report.failures.iter().rfind(is_general) {
+        Some(failure) => of(failure),
+        None if report.is_partial => Exit::Partial,
+        None => report.failures.first().map_or(Exit::Success, of),
     }
 }
 
@@ -164,20 +177,42 @@ impl FailedStep {
         }
     }
 
-    /// The error report at the end of a build.
-    fn explain(&self, failure: &BuildFailure, report: &BuildReport) -> String {
+    /// The error report at the end of a build: a text for each failure.
+    fn explain(&self, report: &BuildReport) -> Vec<String> {
+        let mut texts = Vec::new();
+        let mut told: Vec<NodeId> = Vec::new();
+        for failure in &report.failures {
+            if let BuildFailure::Platform { failure: Failure { node, .. }, .. } = failure {
+                if told.contains(node) {
+                    continue;
+                }
+                told.push(*node);
+            }
+            texts.push(self.one(failure, report));
+        }
+        texts.extend(partial(report));
+        texts
+    }
+
+    fn one(&self, failure: &BuildFailure, report: &BuildReport) -> String {
         let results = &report.platforms;
         let left = match report.published.is_empty() {
             true => "nothing was published",
             false => "only the outputs listed above were written",
         };
         match failure {
-            BuildFailure::Platform { platform, failure } => self.step(failure, &results[*platform]),
+            BuildFailure::Platform { failure, .. } => self.step(failure, &with_step(report, failure.node)),
             BuildFailure::Verification { platform, findings } => {
                 let causes: Vec<String> = findings.iter().map(ToString::to_string).collect();
                 let message =
                     format!("the image for {} is not what was asked for", results[*platform].platform);
-                error::plain(&message, &causes, Some("nothing was published"))
+                let hint = (!report.is_partial).then_some("nothing was published");
+                error::plain(&message, &causes, hint)
+            }
+            BuildFailure::PlatformTimedOut { platform, limit } => {
+                let platform = &results[*platform].platform;
+                let message = format!("{platform}: its time limit of {limit:?} was reached");
+                error::plain(&message, &[], Some(&format!("raise --timeout {platform}=…")))
             }
             BuildFailure::Interrupted => error::plain(&format!("interrupted; {left}"), &[], None),
             BuildFailure::TimedOut => {
@@ -198,11 +233,12 @@ impl FailedStep {
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 
-    fn step(&self, failure: &Failure, result: &PlatformResult) -> String {
+    /// A step that failed, and with it `platforms`.
+    fn step(&self, failure: &Failure, platforms: &str) -> String {
         let id = archway_engine::step_id(failure.node);
         let step = self.steps.iter().find(|step| step.id == id);
         let place = step.map(|step| progress::step_label(step, self.platforms)).unwrap_or_default();
-        let message = format!("{}: {}", result.platform, failure.error);
+        let message = format!("{platforms}: {}", failure.error);
         let mut text = String::new();
         if !failure.log_tail.is_empty() {
             let dim = anstyle::Style::new().dimmed();
@@ -222,6 +258,28 @@ impl FailedStep {
         }
         text
     }
+}
+
+/// The platforms that failed with a step.
+fn with_step(report: &BuildReport, step: NodeId) -> String {
+    let failed = report.failures.iter().filter_map(|failure| match failure {
+        BuildFailure::Platform { platform, failure } if failure.node == step => Some(*platform),
+        _ => None,
+    });
+    let names: Vec<String> = failed.map(|index| report.platforms[index].platform.to_string()).collect();
+    names.join(", ")
+}
+
+/// What was published without some platforms, and how it becomes whole.
+fn partial(report: &BuildReport) -> Option<String> {
+    if !report.is_partial {
+        return None;
+    }
+    let missing = Missing::of(&report.platforms);
+    let names: Vec<String> = missing.platforms().map(ToString::to_string).collect();
+    let message = format!("published without {}", names.join(", "));
+    let hint = "build again, or add it: `archway index create --append -t NAME NAME@DIGEST`";
+    Some(error::plain(&message, &[], Some(hint)))
 }
 
 /// How to give a step what it would have got.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use archway_report::{CacheDirection, Event, Step, StepId, StepOutcome, TransferKind};
+use archway_report::{CacheDirection, Event, State, Step, StepId, StepOutcome, TransferKind};
 
 use super::label::step_label;
 use crate::table;
@@ -64,6 +64,14 @@ impl Printer {
                 Some(digest) => vec![format!("[published] {target}@{digest}")],
                 None => vec![format!("[written] {target}")],
             },
+            Event::PlatformState { platform, state: State::Failed, reason: Some(reason), message } => {
+                let message = message.as_deref().unwrap_or_default();
+                vec![format!("[{platform}] failed: {reason}: {message}")]
+            }
+            Event::PlatformRetry { platform, attempt, reason, message, delay } => {
+                let again = format!("trying again in {}", seconds(*delay));
+                vec![format!("[{platform}] attempt {attempt} failed: {reason}: {message}; {again}")]
+            }
             Event::Transfer { .. } | Event::PlatformState { .. } => Vec::new(),
         }
     }
@@ -125,7 +133,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use archway_report::{PlatformPlan, Strategy, Stream};
+    use archway_report::{PlatformPlan, Reason, Strategy, Stream};
 
     use super::{
         super::label::fixtures::{platform, step},
@@ -169,6 +177,19 @@ mod tests {
             log(0, "o\n"),
             finished(0, StepOutcome::Done),
             finished(1, StepOutcome::Failed { message: "exit code 2".into() }),
+            Event::PlatformRetry {
+                platform: platform("linux/arm64"),
+                attempt: 1,
+                reason: Reason::StepFailed,
+                message: "exit code 2".into(),
+                delay: Duration::from_secs(1),
+            },
+            Event::PlatformState {
+                platform: platform("linux/arm64"),
+                state: State::Failed,
+                reason: Some(Reason::TimedOut),
+                message: Some("too late".into()),
+            },
             Event::Warning { message: "careful".into() },
         ];
         let mut printer = Printer::default();
@@ -187,6 +208,8 @@ mod tests {
                 "[all build 1/4] done 1.2s",
                 "[linux/arm64 2/4] | no line break",
                 "[linux/arm64 2/4] failed 1.2s: exit code 2",
+                "[linux/arm64] attempt 1 failed: StepFailed: exit code 2; trying again in 1.0s",
+                "[linux/arm64] failed: TimedOut: too late",
                 "[warning] careful",
             ]
         );

@@ -10,15 +10,45 @@ use crate::table;
 
 const HEADER: Style = Style::new().effects(Effects::DIMMED);
 
-/// One row per platform: state, strategy, steps, size, time, digest.
+/// One row per platform: state, strategy, steps, size, time, digest. Attempts and reasons have columns where
+/// there is something to say.
 pub(crate) fn summary(results: &[PlatformResult]) -> String {
-    let header = ["PLATFORM", "STATE", "STRATEGY", "CACHED", "RUN", "SIZE", "TIME", "DIGEST"];
-    let mut rows = vec![header.map(|name| format!("{HEADER}{name}{HEADER:#}")).to_vec()];
-    rows.extend(results.iter().map(row));
+    let shown = Shown {
+        attempts: results.iter().any(|result| result.attempts > 1),
+        reasons: results.iter().any(|result| result.reason.is_some()),
+    };
+    let names = ["PLATFORM", "STATE", "STRATEGY", "CACHED", "RUN", "SIZE", "TIME", "DIGEST"];
+    let header = shown.columns(names.map(str::to_owned), "ATTEMPTS".to_owned(), "REASON".to_owned());
+    let mut rows: Vec<Vec<String>> =
+        vec![header.into_iter().map(|name| format!("{HEADER}{name}{HEADER:#}")).collect()];
+    rows.extend(results.iter().map(|result| {
+        let reason = result.reason.map_or_else(dash, |reason| reason.to_string());
+        shown.columns(row(result), result.attempts.to_string(), reason)
+    }));
     table::render(&rows)
 }
 
-fn row(result: &PlatformResult) -> Vec<String> {
+/// Columns that are not always there.
+struct Shown {
+    attempts: bool,
+    reasons: bool,
+}
+
+impl Shown {
+    /// The cells of a row, with the reason behind the state, and the attempts behind the strategy.
+    fn columns(&self, cells: [String; 8], attempts: String, reason: String) -> Vec<String> {
+        let [platform, state, strategy, rest @ ..] = cells;
+        let reason = self.reasons.then_some(reason);
+        let attempts = self.attempts.then_some(attempts);
+        [platform, state].into_iter().chain(reason).chain([strategy]).chain(attempts).chain(rest).collect()
+    }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn row(result: &PlatformResult) -> [String; 8] {
     let style = match result.state {
         State::Succeeded => AnsiColor::Green.on_default(),
         State::Failed => AnsiColor::Red.on_default(),
@@ -32,8 +62,7 @@ fn row(result: &PlatformResult) -> Vec<String> {
         State::Skipped => "skipped",
         State::Cancelled => "cancelled",
     };
-    let dash = || "-".to_owned();
-    vec![
+    [
         result.platform.to_string(),
         format!("{style}{state}{style:#}"),
         result.strategy.to_string(),
@@ -52,31 +81,36 @@ fn elapsed(result: &PlatformResult) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use archway_oci::Digest;
-    use archway_report::Strategy;
+    use archway_report::{Reason, Strategy};
 
     use super::{super::label::fixtures::platform, *};
 
     #[test]
     fn every_platform_has_a_row_whatever_became_of_it() {
-        let result = |name, state, digest| PlatformResult {
+        let result = |name, state, reason, digest| PlatformResult {
             platform: platform(name),
             state,
             strategy: Strategy::Native,
             strategy_reason: String::new(),
-            reason: None,
+            reason,
             message: None,
             started: Some("2024-01-01T00:00:00Z".parse().unwrap()),
             finished: Some("2024-01-01T00:00:02.5Z".parse().unwrap()),
+            attempts: 1,
             steps_run: 2,
             steps_cached: 1,
             digest,
             size: None,
             log_tail: Vec::new(),
         };
-        let results = [
-            result("linux/amd64", State::Succeeded, Some(Digest::sha256(b""))),
-            result("linux/arm64", State::Failed, None),
+        let whole = [result("linux/amd64", State::Succeeded, None, Some(Digest::sha256(b"")))];
+        let failed = [
+            PlatformResult { attempts: 3, ..whole[0].clone() },
+            result("linux/arm64", State::Failed, Some(Reason::ImagePullFailed), None),
+            result("linux/s390x", State::Skipped, Some(Reason::Cancelled), None),
         ];
-        insta::assert_snapshot!(anstream::adapter::strip_str(&summary(&results)).to_string());
+        let tables =
+            [summary(&whole), summary(&failed)].map(|table| anstream::adapter::strip_str(&table).to_string());
+        insta::assert_snapshot!(tables.join("\n"));
     }
 }

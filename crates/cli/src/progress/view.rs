@@ -100,6 +100,11 @@ impl View {
                 vec![fit(&line, width)]
             }
             Event::Warning { message } => vec![format!("{YELLOW}warning{YELLOW:#}: {message}")],
+            Event::PlatformRetry { platform, attempt, reason, message, delay } => {
+                let what = format!("attempt {attempt} failed: {reason}: {message}");
+                let again = format!("trying again in {}", seconds(*delay));
+                vec![fit(&format!("{YELLOW}↻{YELLOW:#} {platform} {what}; {again}"), width)]
+            }
             Event::PlatformState { .. } | Event::Published { .. } => Vec::new(),
         }
     }

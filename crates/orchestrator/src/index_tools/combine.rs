@@ -7,7 +7,7 @@ use archway_oci::{
 };
 
 use super::NoSuchPlatforms;
-use crate::Error;
+use crate::{Error, missing};
 
 /// Names the manifest that an attestation is about, in the attestation's descriptor.
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
@@ -148,6 +148,11 @@ pub(super) fn document(
         _ => None,
     };
     let mut index_annotations = kept.map(|index| index.annotations.clone()).unwrap_or_default();
+    if let Some(value) = index_annotations.remove(missing::KEY)
+        && let Some(left) = missing::still_missing(&value, &manifests)
+    {
+        index_annotations.insert(missing::KEY.to_owned(), left);
+    }
     index_annotations.extend(annotations.index());
     let (mut index, bytes) = assemble::image_index(&manifests, &index_annotations)?;
     if is_docker(&manifests, &index_annotations) {

@@ -11,7 +11,7 @@ use crate::{
     build::{Publications, Published},
     cache::Inline,
     index::BuiltIndex,
-    request::{BuildRequest, Destination, OutputSpec},
+    request::{BuildRequest, Destination, OutputSpec, PublicationRules},
 };
 
 pub(crate) mod archive;
@@ -121,6 +121,7 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
     for target in &targets {
         check(target, many)?;
     }
+    check_publication(&request.publication, &targets)?;
     if !request.attestations.is_empty() && !targets.iter().any(attest::can_hold) {
         return Err(Error::Output {
             message: "there is no output that holds attestations".to_owned(),
@@ -138,6 +139,31 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
         });
     }
     Ok(targets)
+}
+
+/// Rules for a publication that does not take place would be ignored.
+fn check_publication(rules: &PublicationRules, targets: &[Target]) -> Result<(), Error> {
+    let refuse = |message: String| {
+        Err(Error::Output { message, hint: Some("add `--push`, or leave it out".to_owned()) })
+    };
+    let tags: Vec<&Reference> = targets
+        .iter()
+        .filter_map(|target| match target {
+            Target::Registry { references, by_digest: false } => Some(references),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if rules.lease_tags && !targets.iter().any(Target::is_published) {
+        return refuse("--lease-tags is about images that are pushed, and nothing is".to_owned());
+    }
+    if rules.expected.all.is_some() && tags.is_empty() {
+        return refuse("--expect-digest is about tags in registries, and none is moved".to_owned());
+    }
+    match rules.expected.tags.keys().find(|tag| !tags.contains(tag)) {
+        Some(tag) => refuse(format!("--expect-digest names {}, and that is not pushed", tag.familiar())),
+        None => Ok(()),
+    }
 }
 
 fn check(target: &Target, many: bool) -> Result<(), Error> {
@@ -163,6 +189,7 @@ fn check(target: &Target, many: bool) -> Result<(), Error> {
 /// Writes every target; what others can see moves last.
 pub(crate) async fn write_all(
     context: &Context,
+    rules: &PublicationRules,
     targets: &[Target],
     product: Product<'_>,
     pushes: registry::LayerPushes,
@@ -175,7 +202,9 @@ pub(crate) async fn write_all(
     }
     let registries: Vec<&Target> = targets.iter().filter(|target| target.is_published()).collect();
     if let (Some(index), false) = (product.index, registries.is_empty()) {
-        pushes.publish(context, &registries, product.images, index, publications).await?;
+        let images = product.images;
+        let publication = registry::Publication { context, pushes: &pushes, images, index, rules };
+        publication.publish(&registries, publications).await?;
     }
     Ok(())
 }
@@ -270,6 +299,39 @@ mod tests {
             assert!(targets(&request).is_ok(), "{output:?}");
             request.attestations.provenance = Some(crate::attest::ProvenanceSpec::default());
             assert_eq!(targets(&request).is_ok(), holds, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn rules_for_a_publication_need_one() {
+        use crate::expectation::{Expectations, Expected};
+
+        let tag: Reference = "r.io/a:1".parse().unwrap();
+        let push = |by_digest| vec![OutputSpec::Registry { names: Vec::new(), by_digest }];
+        let leases = PublicationRules { lease_tags: true, ..PublicationRules::default() };
+        let expected = |all, names: &[&str]| PublicationRules {
+            lease_tags: false,
+            expected: Expectations {
+                all,
+                tags: names.iter().map(|name| (name.parse().unwrap(), Expected::Nothing)).collect(),
+            },
+        };
+        let table = [
+            (Vec::new(), leases.clone(), false),
+            (push(false), leases.clone(), true),
+            (push(true), leases, true),
+            (Vec::new(), expected(Some(Expected::Nothing), &[]), false),
+            (push(true), expected(Some(Expected::Nothing), &[]), false),
+            (push(false), expected(Some(Expected::Nothing), &[]), true),
+            (push(false), expected(None, &["r.io/a:1"]), true),
+            (push(false), expected(None, &["r.io/a:2"]), false),
+            (push(true), expected(None, &["r.io/a:1"]), false),
+        ];
+        for (outputs, publication, fits) in table {
+            let mut request = request(&["linux/amd64"]);
+            request.tags = vec![tag.clone()];
+            (request.outputs, request.publication) = (outputs, publication);
+            assert_eq!(targets(&request).is_ok(), fits, "{:?} {:?}", request.outputs, request.publication);
         }
     }
 

@@ -1,36 +1,30 @@
-//! Pushing: layers while the build runs, large ones while they are being made, then children by digest, then the index, then its tags.
+//! Pushing: layers while the build runs, large ones while they are being made, and all else, tags last, when
+//! it has ended.
+
+mod lease;
+mod publication;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
-use archway_engine::{BuiltImage, Layer};
+use archway_engine::Layer;
 use archway_oci::{Descriptor, Digest, Reference};
 use archway_registry::{Client, GrowingBlob, Pushed};
 use archway_report::{Event, Events, TransferKind};
 use archway_store::Store;
 use futures_util::{
-    FutureExt as _, StreamExt as _, TryStreamExt as _,
-    future::{BoxFuture, Shared, try_join_all},
-    stream,
+    FutureExt as _,
+    future::{BoxFuture, Shared},
 };
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::Target;
-use crate::{
-    Context, Error,
-    build::{Publications, Published},
-    index::BuiltIndex,
-};
+use crate::{Context, Error};
 
-/// Blobs that are pushed at the same time.
-const PARALLEL: usize = 8;
-/// Times that an image is pushed again when the registry misses a part of it.
-const MISSING_CONTENT_RETRIES: usize = 4;
-/// Wait before that.
-const MISSING_CONTENT_DELAY: Duration = Duration::from_millis(250);
+pub(crate) use publication::{Publication, foresee};
+
 /// Bytes between two progress events.
 const PROGRESS_STEP: u64 = 1 << 20;
 
@@ -92,7 +86,9 @@ impl LayerPushes {
     /// itself will tell, if it ever is one.
     pub(crate) fn growing(&self, blob: &GrowingBlob) {
         for repository in &self.0.repositories {
-            self.0.push_growing(repository, blob);
+            if self.0.first_of_registry(repository).is_none() {
+                self.0.push_growing(repository, blob);
+            }
         }
     }
 
@@ -103,122 +99,11 @@ impl LayerPushes {
         }
     }
 
-    /// Everything that is missing, then the children, then the index, then the tags.
-    pub(crate) async fn publish(
-        &self,
-        context: &Context,
-        targets: &[&Target],
-        images: &[BuiltImage],
-        index: &BuiltIndex,
-        publications: &mut Publications<'_>,
-    ) -> Result<(), Error> {
-        let names: Vec<(&Reference, bool)> = targets
-            .iter()
-            .filter_map(|target| match target {
-                Target::Registry { references, by_digest } => Some((references, *by_digest)),
-                _ => None,
-            })
-            .flat_map(|(references, by_digest)| references.iter().map(move |name| (name, by_digest)))
-            .collect();
-        let there = names.iter().map(|(name, by_digest)| self.is_published(name, *by_digest, index));
-        let there: Vec<bool> = try_join_all(there).await?;
-        for repository in &self.0.repositories {
-            let mut own = names.iter().zip(&there);
-            let complete =
-                |(name, _): &(&Reference, bool)| name.repository_name() == repository.repository_name();
-            // A registry takes an index only with everything below it: a name that points at this
-            // very index leaves nothing to do.
-            if own.any(|(name, there)| complete(name) && !there) {
-                self.push_until_known(context, repository, images, index).await?;
-            }
-        }
-        for ((name, by_digest), there) in names.into_iter().zip(there) {
-            if !there && !by_digest {
-                self.move_tag(name, index).await?;
-            }
-            let target = if by_digest { name.repository_name() } else { by_tag(name).familiar() };
-            publications.add(Published { target, digest: Some(index.descriptor.digest.clone()) });
-        }
-        Ok(())
-    }
-
-    /// Whether a name points at this index already.
-    async fn is_published(
-        &self,
-        name: &Reference,
-        by_digest: bool,
-        index: &BuiltIndex,
-    ) -> Result<bool, Error> {
-        let target = match by_digest {
-            true => name.with_digest(index.descriptor.digest.clone()),
-            false => by_tag(name),
-        };
-        // A repository that cannot be read yet may not exist: pushing will tell.
-        let current = self.0.client.head_manifest(&target).await.unwrap_or(None);
-        Ok(current.is_some_and(|current| current.digest == index.descriptor.digest))
-    }
-
-    /// Pushes, and pushes again what the registry does not know although it was pushed: another build
-    /// of the same content, or a garbage collection, may be under way there.
-    async fn push_until_known(
-        &self,
-        context: &Context,
-        repository: &Reference,
-        images: &[BuiltImage],
-        index: &BuiltIndex,
-    ) -> Result<(), Error> {
-        for _ in 0..MISSING_CONTENT_RETRIES {
-            match self.push_image(context, repository, images, index).await {
-                Err(Error::Registry { source, .. }) if source.is_missing_content() => {
-                    tokio::time::sleep(MISSING_CONTENT_DELAY).await;
-                    let own = repository.repository_name();
-                    self.0.started.lock().expect("no holder panics").retain(|(name, _), _| *name != own);
-                    self.0.growing.lock().expect("no holder panics").retain(|push| push.repository != own);
-                }
-                result => return result,
-            }
-        }
-        self.push_image(context, repository, images, index).await
-    }
-
-    /// Blobs, children and index of one repository, all by digest: no tag moves.
-    async fn push_image(
-        &self,
-        context: &Context,
-        repository: &Reference,
-        images: &[BuiltImage],
-        index: &BuiltIndex,
-    ) -> Result<(), Error> {
-        // Whatever is no layer is in the store.
-        let stored = |descriptor: &Descriptor| Layer {
-            descriptor: descriptor.clone(),
-            diff_id: descriptor.digest.clone(),
-            origin: None,
-        };
-        let of_images = images
-            .iter()
-            .flat_map(|image| image.layers.iter().cloned().chain([stored(&image.config_descriptor)]));
-        let of_attestations = index.attestations.iter().flat_map(|attached| &attached.blobs);
-        let blobs = of_images.chain(of_attestations.map(|blob| stored(&blob.descriptor)));
-        stream::iter(blobs.map(|layer| self.push_layer(context, repository, layer)).collect::<Vec<_>>())
-            .buffer_unordered(PARALLEL)
-            .try_collect::<()>()
-            .await?;
-        let store = &self.0.store;
-        let manifests = images.iter().map(|image| async {
-            let digest = &image.descriptor.digest;
-            let bytes = store.blobs().read(digest, archway_oci::json::MAX_DOCUMENT)?;
-            let bytes = bytes.ok_or_else(|| Error::BlobMissing { digest: digest.clone() })?;
-            self.push_manifest(repository, &image.descriptor, bytes).await
-        });
-        stream::iter(manifests.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-        // They refer to the images.
-        let attestations = index
-            .attestations
-            .iter()
-            .map(|attached| self.push_manifest(repository, &attached.descriptor, attached.bytes.clone()));
-        stream::iter(attestations.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-        self.push_manifest(repository, &index.descriptor, index.bytes.clone()).await
+    /// Makes `repository` get everything again that it is given.
+    fn forget(&self, repository: &Reference) {
+        let own = repository.repository_name();
+        self.0.started.lock().expect("no holder panics").retain(|(name, _), _| *name != own);
+        self.0.growing.lock().expect("no holder panics").retain(|push| push.repository != own);
     }
 
     /// A layer of this build is in the store; one of a base image or of a build cache may be mounted, or
@@ -229,7 +114,8 @@ impl LayerPushes {
         repository: &Reference,
         layer: Layer,
     ) -> Result<(), Error> {
-        let mut mount_from = Vec::new();
+        let mut mount_from: Vec<String> =
+            self.0.first_of_registry(repository).map(|first| first.repository.clone()).into_iter().collect();
         if let Some(origin) = &layer.origin {
             if origin.registry == repository.registry {
                 mount_from.push(origin.repository.clone());
@@ -242,30 +128,6 @@ impl LayerPushes {
         let pushing = self.0.push(repository, &layer.descriptor, mount_from);
         pushing.await.map_err(|error| Error::Shared { source: error })
     }
-
-    async fn push_manifest(
-        &self,
-        repository: &Reference,
-        descriptor: &Descriptor,
-        bytes: Vec<u8>,
-    ) -> Result<(), Error> {
-        let target = Reference { tag: None, ..repository.with_digest(descriptor.digest.clone()) };
-        let pushed = self.0.client.push_manifest(&target, &descriptor.media_type, bytes.into()).await;
-        pushed.map(drop).map_err(Error::registry("push", &target))
-    }
-
-    /// The moment of publication: the tag points at the complete index.
-    async fn move_tag(&self, name: &Reference, index: &BuiltIndex) -> Result<(), Error> {
-        let target = by_tag(name);
-        let bytes = index.bytes.clone().into();
-        let pushed = self.0.client.push_manifest(&target, &index.descriptor.media_type, bytes).await;
-        pushed.map(drop).map_err(Error::registry("publish", &target))
-    }
-}
-
-/// A name without the digest that it may have.
-fn by_tag(name: &Reference) -> Reference {
-    Reference { digest: None, ..name.clone() }
 }
 
 impl Pushes {
@@ -274,8 +136,14 @@ impl Pushes {
         self: &Arc<Self>,
         repository: &Reference,
         descriptor: &Descriptor,
-        mount_from: Vec<String>,
+        mut mount_from: Vec<String>,
     ) -> Pushing {
+        let first = self.first_of_registry(repository).map(|first| {
+            if !mount_from.contains(&first.repository) {
+                mount_from.insert(0, first.repository.clone());
+            }
+            self.push(first, descriptor, Vec::new())
+        });
         let key = (repository.repository_name(), descriptor.digest.clone());
         let mut started = self.started.lock().expect("no holder panics");
         if let Some(pushing) = started.get(&key) {
@@ -293,9 +161,22 @@ impl Pushes {
             descriptor: descriptor.clone(),
             mount_from,
         };
-        let pushing = self.spawn(job.push());
+        let pushing = self.spawn(async move {
+            if let Some(first) = first {
+                // Where that fails, whoever waits for the other repository gets to know.
+                let _ = first.await;
+            }
+            job.push().await
+        });
         started.insert(key, pushing.clone());
         pushing
+    }
+
+    /// The repository of the same registry that gets every blob before this one does, which then mounts it:
+    /// bytes go to a registry once.
+    fn first_of_registry(&self, repository: &Reference) -> Option<&Reference> {
+        let first = self.repositories.iter().find(|first| first.registry == repository.registry)?;
+        (first.repository != repository.repository).then_some(first)
     }
 
     fn push_growing(self: &Arc<Self>, repository: &Reference, blob: &GrowingBlob) {

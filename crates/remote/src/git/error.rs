@@ -126,6 +126,12 @@ impl GitError {
         }
     }
 
+    /// Whether the same may succeed later: git says of most failures of networks and servers only that
+    /// something failed.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
     /// Whether what was asked for is not there, or is another: whoever asked is to be told, and not
     /// whoever looks after this machine.
     pub fn is_about_source(&self) -> bool {
