@@ -47,8 +47,8 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"ptmx", c"pts/ptmx"),
 ];
 
-/// Mounts `/dev` with what is in it, and returns its directory. `shm_size` is in bytes.
-pub(crate) fn mount(root: Root<'_>, shm_size: &CStr) -> Result<OwnedFd, Errno> {
+/// Mounts `/dev` with what is in it but for shared memory, and returns its directory.
+pub(crate) fn mount(root: Root<'_>) -> Result<OwnedFd, Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = mounts::file_system(c"tmpfs", &[(c"mode", c"755"), (c"size", c"65536k")], attributes)?;
     mounts::attach_on(&dev, root.open_or_create(c"/dev", Kind::Directory)?)?;
@@ -66,13 +66,17 @@ pub(crate) fn mount(root: Root<'_>, shm_size: &CStr) -> Result<OwnedFd, Errno> {
         rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
     }
     terminals(&dev)?;
-    let shm = [(c"mode", c"1777"), (c"size", shm_size)];
-    mounts::attach(mounts::file_system(c"tmpfs", &shm, INERT)?, &dev, c"shm")?;
     // Absent from kernels without POSIX message queues.
     if let Ok(queues) = mounts::file_system(c"mqueue", &[], INERT) {
         mounts::attach(queues, &dev, c"mqueue")?;
     }
     Ok(dev)
+}
+
+/// Mounts `/dev/shm` of `size` bytes.
+pub(crate) fn mount_shared_memory(root: Root<'_>, size: &CStr) -> Result<(), Errno> {
+    let memory = mounts::file_system(c"tmpfs", &[(c"mode", c"1777"), (c"size", size)], INERT)?;
+    mounts::attach_on(memory, root.open(c"/dev/shm")?)
 }
 
 /// Adds the devices of an insecure step. A user namespace forbids that, and then there are none, as in BuildKit.

@@ -10,8 +10,6 @@
 use std::{
     cell::OnceCell,
     ffi::{CString, OsStr},
-    io::IoSliceMut,
-    mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -23,28 +21,23 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{Mode, OFlags},
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
-    pipe::{PipeFlags, pipe_with},
+    net::{SendFlags, send},
     process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
 };
 
 use crate::{
-    Exit, Step, cgroup,
-    child::Birth,
+    Exit, Step,
+    cell::{Cell, Setting, Task, receive_fds},
+    cgroup,
     emulation::namespace::Registry,
     fault::{At, Fault},
-    plan::{Emulator, Plan},
+    plan::Emulator,
     reply::Reply,
-    seccomp,
-    sys::{self, Clone},
-    wire::Wire as _,
+    seccomp, sys,
 };
 
 /// File descriptors of a request: plan (a memory file), reply socket, standard streams.
 pub(crate) const REQUEST_FDS: usize = 5;
-
-/// Namespaces of every process. One that enters control groups makes its control group namespace then.
-const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// Serves requests until the program ends.
 ///
@@ -53,12 +46,14 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEW
 pub(crate) unsafe fn serve(control: OwnedFd) -> ! {
     // SAFETY: the caller's other file descriptors are never used or dropped: this function does not
     // return, and the process ends without running destructors.
-    let ready = unsafe { sys::close_all_but(control.as_fd()) }.is_ok() && occupy_standard_streams().is_ok();
+    let ready =
+        unsafe { sys::close_all_but(&[control.as_fd()]) }.is_ok() && occupy_standard_streams().is_ok();
     // A session of its own, so that the terminal's Ctrl-C reaches the program and not the helper.
     let _ = rustix::process::setsid();
     sys::reset_signals();
     if ready {
-        Helper { control, filter: OnceCell::new(), runs: Vec::new(), registry: None }.serve();
+        let (filter, runs) = (OnceCell::new(), Vec::new());
+        Helper { control, filter, runs, registry: None, spare: None, likely: None }.serve();
     }
     sys::exit(0)
 }
@@ -82,6 +77,10 @@ struct Helper {
     runs: Vec<Run>,
     /// Made when the first process needs it.
     registry: Option<Registry>,
+    /// Waits for the next process.
+    spare: Option<Cell>,
+    /// What a spare cell is to be made for, as soon as nobody waits for the helper.
+    likely: Option<Setting>,
 }
 
 /// A process and who waits for it.
@@ -94,13 +93,6 @@ struct Run {
     /// Whether its end is of interest.
     started: bool,
     /// Control groups that it entered.
-    cgroups: Vec<CString>,
-}
-
-/// A process that was just made.
-struct Started {
-    process: OwnedFd,
-    report: OwnedFd,
     cgroups: Vec<CString>,
 }
 
@@ -124,9 +116,15 @@ impl Helper {
             if ready.request && !self.take_request() {
                 break;
             }
+            if !ready.request && self.runs.iter().all(|run| run.report.is_none()) {
+                self.make_spare();
+            }
         }
         for run in &self.runs {
             run.kill();
+        }
+        if let Some(spare) = self.spare.take() {
+            spare.end();
         }
         for run in &self.runs {
             let _ = run.reap();
@@ -170,10 +168,10 @@ impl Helper {
             Err(Errno::BADMSG) => return true,
             Err(_) => return false,
         };
-        let Request { plan, replies, streams } = request;
-        match self.start(&plan, &streams) {
-            Ok(Started { process, report, cgroups }) => {
-                let report = Some(report);
+        let Request { task, replies } = request;
+        match self.start(task) {
+            Ok(Cell { setting, process, report, .. }) => {
+                let (report, cgroups) = (Some(report), setting.cgroups);
                 self.runs.push(Run { process, replies, report, killed: false, started: false, cgroups });
             }
             Err(fault) => tell(&replies, Reply::Failed(fault)),
@@ -181,35 +179,53 @@ impl Helper {
         true
     }
 
-    fn start(&mut self, plan: &OwnedFd, streams: &[OwnedFd; 3]) -> Result<Started, Fault> {
-        let bytes = read_all(plan).at(Step::Request)?;
-        let plan = Plan::take(&mut bytes.as_slice()).ok_or(Errno::BADMSG).at(Step::Request)?;
-        let emulation = match &plan.emulator {
-            Some(Emulator::Register { name, line }) => Some(self.registered(name, line).at(Step::Emulator)?),
-            _ => None,
-        };
-        let (report, writer) = pipe_with(PipeFlags::CLOEXEC).at(Step::Namespaces)?;
-        let filter = self.filter.get_or_init(seccomp::filter).as_deref();
-        let network = if plan.isolated_network { libc::CLONE_NEWNET } else { 0 };
-        let groups = if plan.cgroups.is_empty() { libc::CLONE_NEWCGROUP } else { 0 };
-        // SAFETY: the helper has one thread.
-        match unsafe { sys::clone3(NAMESPACES | network | groups) }.at(Step::Namespaces)? {
-            Clone::Child => {
-                let streams = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
-                let emulation = emulation.and(self.registry.as_ref()).map(Registry::user_namespace);
-                let birth = Birth { plan: &plan, streams, filter, emulation };
-                birth.live(writer.as_fd())
-            }
-            Clone::Parent { pidfd, .. } => Ok(Started { process: pidfd, report, cgroups: plan.cgroups }),
+    /// Starts a process, in the spare cell if that is of the right kind.
+    fn start(&mut self, mut task: Task) -> Result<Cell, Fault> {
+        let plan = task.plan().at(Step::Request)?;
+        if let Some(Emulator::Register { name, line }) = &plan.emulator {
+            task.emulation = Some(self.registered(name, line).at(Step::Emulator)?);
         }
+        let setting = Setting::of(&plan);
+        self.likely = setting.is_common().then(|| setting.clone());
+        if let Some(spare) = self.spare.take_if(|spare| spare.setting == setting) {
+            // One that someone killed is as good as none.
+            match spare.hand_over(&task) {
+                Ok(()) => return Ok(spare),
+                Err(_) => spare.end(),
+            }
+        }
+        let cell = self.make_cell(setting)?;
+        // If it has ended, its report says why.
+        let _ = cell.hand_over(&task);
+        Ok(cell)
     }
 
-    fn registered(&mut self, name: &std::ffi::CStr, line: &[u8]) -> Result<(), Errno> {
+    fn make_cell(&self, setting: Setting) -> Result<Cell, Fault> {
+        let filter = self.filter.get_or_init(seccomp::filter).as_deref();
+        // SAFETY: the helper has one thread.
+        unsafe { Cell::make(setting, filter) }
+    }
+
+    /// Makes a cell for the next process, which is mostly like the last one.
+    fn make_spare(&mut self) {
+        let Some(setting) = self.likely.take() else { return };
+        if self.spare.as_ref().is_some_and(|spare| spare.setting == setting) {
+            return;
+        }
+        if let Some(other) = self.spare.take() {
+            other.end();
+        }
+        self.spare = self.make_cell(setting).ok();
+    }
+
+    /// The user namespace in which an emulator is registered.
+    fn registered(&mut self, name: &std::ffi::CStr, line: &[u8]) -> Result<OwnedFd, Errno> {
         let registry = match &mut self.registry {
             Some(registry) => registry,
             none => none.insert(Registry::create()?),
         };
-        registry.register(name, line)
+        registry.register(name, line)?;
+        rustix::io::fcntl_dupfd_cloexec(registry.user_namespace(), 0)
     }
 }
 
@@ -290,42 +306,19 @@ fn tell(replies: &OwnedFd, reply: Reply) {
     let _ = send(replies, &reply.to_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
 }
 
-/// The file descriptors of a request.
+/// A process to be started, and who wants it.
 struct Request {
-    plan: OwnedFd,
+    task: Task,
     replies: OwnedFd,
-    streams: [OwnedFd; 3],
 }
 
 impl Request {
     /// Waits for a request; `None` if no more can come.
     fn receive(control: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
-        let mut byte = [0];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REQUEST_FDS))];
-        let mut buffer = RecvAncillaryBuffer::new(&mut space);
-        let message =
-            recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut buffer, RecvFlags::CMSG_CLOEXEC)?;
-        if message.bytes == 0 {
-            return Ok(None);
-        }
-        let mut fds = buffer.drain().flat_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
-            _ => Vec::new(),
-        });
+        let Some(fds) = receive_fds::<REQUEST_FDS>(control)? else { return Ok(None) };
+        let mut fds = fds.into_iter();
         let mut next = || fds.next().ok_or(Errno::BADMSG);
-        Ok(Some(Self { plan: next()?, replies: next()?, streams: [next()?, next()?, next()?] }))
+        let (plan, replies, streams) = (next()?, next()?, [next()?, next()?, next()?]);
+        Ok(Some(Self { task: Task { plan, streams, emulation: None }, replies }))
     }
-}
-
-fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let size = usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::INVAL)?;
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        match rustix::io::pread(file, &mut bytes[filled..], filled as u64)? {
-            0 => return Err(Errno::BADMSG),
-            count => filled += count,
-        }
-    }
-    Ok(bytes)
 }

@@ -70,9 +70,9 @@ fn mount_control_groups(root: Root<'_>, access: MountAttrFlags) -> Result<(), Er
     }
 }
 
-/// Hides and protects paths of `/proc` and `/sys`. `dev` is the new `/dev`, `scratch` holds an empty
-/// directory.
-pub(crate) fn mask(root: Root<'_>, dev: BorrowedFd<'_>, scratch: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Hides and protects paths of `/proc` and `/sys` in `root`, which has an empty directory `empty`. `dev` is the
+/// new `/dev`.
+pub(crate) fn mask(root: Root<'_>, dev: BorrowedFd<'_>) -> Result<(), Errno> {
     for path in READ_ONLY_PATHS {
         let Some(target) = existing(root.open(path))? else { continue };
         let copy = mounts::copy(&target, c"", true)?;
@@ -82,7 +82,7 @@ pub(crate) fn mask(root: Root<'_>, dev: BorrowedFd<'_>, scratch: BorrowedFd<'_>)
     for path in MASKED {
         let Some(target) = existing(root.open(path))? else { continue };
         if mounts::is_directory(&target)? {
-            let empty = mounts::copy(scratch, c"empty", false)?;
+            let empty = mounts::copy(root.0, c"empty", false)?;
             mounts::make_read_only(&empty, false)?;
             mounts::attach_on(&empty, target)?;
         } else {

@@ -5,6 +5,7 @@
 //! architectures, [`cgroup`] limits what they use, [`overlay`] gives the caller the same view of layers that a process has. The README
 //! shows how the parts work together.
 
+mod cell;
 pub mod cgroup;
 mod child;
 mod devices;
@@ -23,6 +24,7 @@ mod runc;
 mod running;
 pub mod runtime;
 mod sandbox;
+mod scratch;
 mod seccomp;
 mod spec;
 mod sys;

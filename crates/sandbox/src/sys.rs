@@ -96,17 +96,22 @@ pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes all file descriptors except `keep`, for a process that was just forked.
+/// Closes all file descriptors except `keep`, for a process that was just made.
 ///
 /// # Safety
 /// Nothing in the process may use another file descriptor afterwards, nor own one in the sense of
 /// Rust and drop it.
-pub(crate) unsafe fn close_all_but(keep: BorrowedFd<'_>) -> Result<(), Errno> {
-    let keep = keep.as_raw_fd().cast_unsigned();
-    if keep > 0 {
-        close_range(0, keep - 1, 0)?;
+pub(crate) unsafe fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    keep.sort_unstable();
+    let mut first = 0;
+    for kept in keep {
+        if kept > first {
+            close_range(first, kept - 1, 0)?;
+        }
+        first = kept + 1;
     }
-    close_range(keep + 1, u32::MAX, 0)
+    close_range(first, u32::MAX, 0)
 }
 
 fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
