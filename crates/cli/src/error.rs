@@ -120,6 +120,7 @@ pub(crate) fn exit_of_operation(error: &Error) -> Exit {
     match error {
         Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_) => Exit::Usage,
         Error::Unverified { .. }
+        | Error::ForeignFiles(_)
         | Error::Blob(_)
         | Error::TagMoved { .. }
         | Error::Overtaken { .. }
@@ -268,6 +269,9 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::Overtaken { .. } => {
             Some("two publications ran at the same time; look at which of them is to stay".to_owned())
         }
+        Error::ForeignFiles(_) => Some(
+            "nothing was published; --audit-allow PATTERN excuses files, --verify off all of them".to_owned(),
+        ),
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
         Error::Scan(error) => scan_hint(error),

@@ -22,6 +22,7 @@ use crate::{
     output::{self, Product, Target},
     request::BuildRequest,
     tracker::Tracker,
+    verify,
 };
 
 /// What a build came to.
@@ -224,6 +225,7 @@ impl Finished<'_> {
     ) -> Result<Option<BuiltIndex>, Error> {
         let (context, targets) = (self.context, self.targets);
         let images: Vec<BuiltImage> = self.platforms.iter().filter_map(|built| built.image.clone()).collect();
+        verify::before_publication(context, &self.request.audit, &images).await?;
         let mut annotations = self.request.annotations.clone();
         if !missing.is_empty() {
             annotations.set(Scope::Index, missing::KEY.to_owned(), missing.to_string());

@@ -242,6 +242,9 @@ pub enum Error {
         /// Its digest.
         digest: Digest,
     },
+    /// Images have files for other machines.
+    #[error(transparent)]
+    ForeignFiles(#[from] crate::verify::ForeignFiles),
     /// A blob is not what its descriptor says.
     #[error(transparent)]
     Blob(std::sync::Arc<crate::contents::Fault>),

@@ -19,6 +19,7 @@ use crate::cache::CacheSpec;
 use crate::expectation::Expectations;
 use crate::retry::Retry;
 use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
+use crate::verify::AuditSettings;
 
 /// One `archway build` or `archway plan`.
 #[derive(Debug, Clone)]
@@ -75,6 +76,8 @@ pub struct BuildRequest {
     pub on_failure: OnFailure,
     /// How tags in registries move.
     pub publication: PublicationRules,
+    /// `--verify` and `--audit-allow`: what files for other machines are.
+    pub audit: AuditSettings,
     /// `--cache-from` and `--cache-to`.
     pub cache: CacheSpec,
     /// Compression of new layers.
@@ -198,6 +201,7 @@ pub(crate) mod fixtures {
             retry: Retry::default(),
             on_failure: OnFailure::default(),
             publication: PublicationRules::default(),
+            audit: AuditSettings::default(),
             cache: CacheSpec::default(),
             compression: Compression::default(),
             rewrite_timestamps: None,

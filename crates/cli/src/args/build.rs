@@ -12,13 +12,14 @@ use archway_orchestrator::{
     request::{BuildRequest, Destination, OnFailure, OutputSpec, PublicationRules},
     retry::Retry,
     source::{ContextSpec, DockerfileSpec},
+    verify::AuditSettings,
 };
 use archway_report::Strategy;
 use archway_sandbox::Resources;
 use clap::{Args, ValueEnum};
 
 use super::{
-    annotation,
+    BuildAuditArgs, annotation,
     attest::AttestArgs,
     build_arg, build_cache, build_context,
     call::CallArgs,
@@ -132,6 +133,9 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     resources: ResourceArgs,
 
+    #[command(flatten)]
+    audit: BuildAuditArgs,
+
     /// Compression of new layers [default: gzip]
     #[arg(long, value_name = "KIND")]
     compression: Option<compression::Kind>,
@@ -219,6 +223,7 @@ impl BuildArgs {
         request.annotations.extend(given.annotations);
         request.rewrite_timestamps = given.rewrite_timestamps;
         request.attestations = self.attest.spec()?;
+        request.audit = self.audit.settings()?;
         request.no_cache = self.no_cache();
         let inline = request.build_args.get(build_cache::INLINE_ARGUMENT);
         request.cache = build_cache::parse(&self.cache_to, &self.cache_from, inline)?;
@@ -335,6 +340,7 @@ impl SourceArgs {
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
             attestations: AttestSpec::default(),
+            audit: AuditSettings::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
             no_cache: NoCache::default(),

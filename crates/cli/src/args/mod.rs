@@ -41,7 +41,7 @@ pub(crate) use sbom::{SbomArgs, SbomFormat};
 pub(crate) use scan::ScanArgs;
 pub(crate) use source::{Bundling, SourceBundleArgs};
 pub(crate) use value::unknown;
-pub(crate) use verify::IndexVerifyArgs;
+pub(crate) use verify::{BuildAuditArgs, IndexVerifyArgs};
 
 /// One build, every architecture.
 ///

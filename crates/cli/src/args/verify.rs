@@ -33,12 +33,30 @@ pub(crate) struct IndexVerifyArgs {
 
 /// What to make of files for other machines.
 #[derive(Debug, Args)]
-pub(crate) struct AuditArgs {
+struct AuditArgs {
     /// What programs for another machine are: off: not looked for; warn: an error only if the image starts
     /// them; fail: an error
     #[arg(long, value_name = "POLICY", default_value = "warn")]
     audit: AuditPolicy,
 
+    #[command(flatten)]
+    allow: AllowArgs,
+}
+
+/// The same before a build publishes anything.
+#[derive(Debug, Args)]
+pub(crate) struct BuildAuditArgs {
+    /// What programs for another machine are in new layers: off: not looked for; warn: an error only if the
+    /// image starts them; fail: an error
+    #[arg(long, value_name = "POLICY", default_value = "warn")]
+    verify: AuditPolicy,
+
+    #[command(flatten)]
+    allow: AllowArgs,
+}
+
+#[derive(Debug, Args)]
+struct AllowArgs {
     /// Files that may be for any machine, as in `.dockerignore`: usr/aarch64-linux-gnu, **/prebuilds/**
     #[arg(long, value_name = "PATTERN")]
     audit_allow: Vec<String>,
@@ -57,22 +75,27 @@ impl IndexVerifyArgs {
         Ok(VerifyRequest {
             location: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
             platforms: build::platforms(&self.platform)?,
-            audit: AuditSettings { policy: self.audit.policy(), allowed: self.audit.allowed()? },
+            audit: settings(self.audit.audit, &self.audit.allow)?,
         })
     }
 }
 
-impl AuditArgs {
-    fn policy(&self) -> Policy {
-        match self.audit {
+impl BuildAuditArgs {
+    /// What to make of files for other machines.
+    pub(crate) fn settings(&self) -> Result<AuditSettings, CliError> {
+        settings(self.verify, &self.allow)
+    }
+}
+
+fn settings(policy: AuditPolicy, allow: &AllowArgs) -> Result<AuditSettings, CliError> {
+    let patterns = allow.audit_allow.iter().map(|pattern| pattern.trim_start_matches('/'));
+    let allowed = IgnorePatterns::from_patterns(patterns);
+    Ok(AuditSettings {
+        policy: match policy {
             AuditPolicy::Off => Policy::Off,
             AuditPolicy::Warn => Policy::Warn,
             AuditPolicy::Fail => Policy::Fail,
-        }
-    }
-
-    fn allowed(&self) -> Result<IgnorePatterns, CliError> {
-        let patterns = self.audit_allow.iter().map(|pattern| pattern.trim_start_matches('/'));
-        IgnorePatterns::from_patterns(patterns).map_err(|error| CliError::usage("--audit-allow", error))
-    }
+        },
+        allowed: allowed.map_err(|error| CliError::usage("--audit-allow", error))?,
+    })
 }

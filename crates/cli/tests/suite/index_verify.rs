@@ -189,6 +189,44 @@ fn an_image_built_on_another_platforms_base_is_refused() {
 }
 
 #[test]
+fn a_build_refuses_what_would_not_run() {
+    let Some(scene) = Scene::new() else { return };
+    fs::write(scene.cli.work().join("app"), program(ARM64)).unwrap();
+    fs::write(scene.cli.work().join("other"), program(ARM64)).unwrap();
+    scene.dockerfile(
+        "FROM BASE\nCOPY --chmod=755 app /opt/app\nCOPY --chmod=755 other /opt/other\nENTRYPOINT [\"/opt/app\"]\n",
+    );
+    let image = scene.image("1");
+    let build = |more: &[&str]| scene.build(&[&["--push", "-t", &image, "--platform", TWO], more].concat());
+    // The second time what was found in the layers is taken from the store.
+    for _ in 0..2 {
+        let run = build(&[]).exited(4);
+        let expected = "the image for linux/amd64 is not what it says it is: the entrypoint `opt/app` is a \
+                        program for arm64, and does not run on linux/amd64";
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+        assert!(run.stderr.contains("--audit-allow PATTERN"), "{}", run.stderr);
+        assert!(run.stderr.contains("linux/amd64: `opt/other` is a program for arm64"), "{}", run.stderr);
+        assert!(
+            !scene
+                .requests()
+                .iter()
+                .any(|request| request.path.ends_with("/manifests/1") && request.method == "PUT")
+        );
+    }
+    let allowed = build(&["--audit-allow", "/opt"]).succeeded();
+    assert!(!allowed.stderr.contains("is a program for"), "{}", allowed.stderr);
+    build(&["--verify", "off"]).succeeded();
+    build(&["--audit-allow", "opt/app"]).succeeded();
+    build(&["--audit-allow", "opt/app", "--verify", "fail"]).exited(4);
+    // What is gone from the image does no harm.
+    scene.dockerfile(
+        "FROM BASE\nCOPY --chmod=755 app /opt/app\nRUN rm /opt/app && ln -s /bin/busybox /opt/app\nENTRYPOINT [\"/opt/app\"]\n",
+    );
+    let gone = build(&["--verify", "fail"]).succeeded();
+    assert!(!gone.stderr.contains("arm64, and"), "{}", gone.stderr);
+}
+
+#[test]
 fn a_config_for_another_variant_is_refused() {
     let Some(scene) = Scene::new() else { return };
     let forged = Forged::new(&scene, |part| {

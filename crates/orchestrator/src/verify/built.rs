@@ -1,11 +1,12 @@
 //! The files of an image that was just built, before anybody gets it.
 //!
-//! Layers that are in the store are looked at, and what was found in each is kept there: a layer is read once,
-//! however many builds have it. Layers of bases that were never fetched are not fetched for this.
+//! Looked at are the layers that were made on this machine, and what was found in each is kept in the store: a
+//! layer is read once, however many builds have it. Layers that have their place in a registry - those of bases,
+//! mostly - are not fetched for this.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use archway_audit::{Audited, Policy, is_evidence};
+use archway_audit::{Audited, Policy, Severity, is_evidence};
 use archway_engine::BuiltImage;
 use archway_layer::{
     Layout,
@@ -15,9 +16,9 @@ use archway_oci::{
     Descriptor, Digest, Platform,
     media_type::{LayerCompression, layer_compression},
 };
+use archway_report::Event;
 use archway_store::Store;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
 
 use super::{AuditSettings, Finding, Problem, files};
 use crate::{
@@ -27,41 +28,81 @@ use crate::{
 
 /// Layers that are read at the same time.
 const PARALLEL: usize = 2;
+/// Warnings about one image that are given; the others are counted.
+const MOST_WARNINGS: usize = 5;
 
 /// The image of a platform that was built, and what its files are for.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BuiltAudit {
-    /// The platform.
-    pub platform: Platform,
-    /// Programs and libraries whose machine was looked at.
-    pub programs: usize,
-    /// Scripts whose interpreter was looked for.
-    pub scripts: usize,
-    /// Files for other machines that were allowed.
-    pub allowed: usize,
-    /// Layers of the base that are not on this machine, and were not looked at.
-    pub unread_layers: usize,
-    /// What was found.
+#[derive(Debug)]
+struct BuiltAudit {
+    platform: Platform,
+    /// Layers that were not looked at.
+    unread: usize,
+    findings: Vec<Finding>,
+}
+
+/// Images of a build have files for other machines, which is an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", sentence(.findings))]
+pub struct ForeignFiles {
+    /// The errors; not empty.
     pub findings: Vec<Finding>,
+}
+
+fn sentence(findings: &[Finding]) -> String {
+    let Some(first) = findings.first() else { return String::new() };
+    let platform = first.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+    let more = match findings.len() - 1 {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("the image for {platform} is not what it says it is: {}{more}", first.problem)
 }
 
 type Known = BTreeMap<(Digest, Layout), Arc<LayerContents>>;
 
-/// Looks at all images of a build.
+/// Looks at all images of a build, and warns of what is no error.
 ///
 /// # Errors
-/// The store, or a layer in it that is damaged.
-pub async fn audit_build(
+/// [`ForeignFiles`]: nothing may be published. The store, or a layer in it that is damaged.
+pub(crate) async fn before_publication(
     context: &Context,
     settings: &AuditSettings,
     images: &[BuiltImage],
-) -> Result<Vec<BuiltAudit>, Error> {
+) -> Result<(), Error> {
     if settings.policy == Policy::Off {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let known = known_layers(context.store(), images).await?;
-    Ok(images.iter().map(|image| audit_image(image, &known, settings)).collect())
+    let mut errors = Vec::new();
+    for image in images {
+        let audit = audit_image(image, &known, settings);
+        for message in warnings(&audit) {
+            context.events.send(Event::Warning { message });
+        }
+        errors.extend(audit.findings.into_iter().filter(|finding| finding.severity == Severity::Error));
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(ForeignFiles { findings: errors }.into()),
+    }
+}
+
+fn warnings(audit: &BuiltAudit) -> Vec<String> {
+    let is_warning = |finding: &&Finding| finding.severity == Severity::Warning;
+    let found: Vec<&Finding> = audit.findings.iter().filter(is_warning).collect();
+    let platform = &audit.platform;
+    let mut warnings: Vec<String> =
+        found.iter().take(MOST_WARNINGS).map(|finding| format!("{platform}: {}", finding.problem)).collect();
+    if found.len() > MOST_WARNINGS {
+        warnings.push(format!("{platform}: {} more of that kind", found.len() - MOST_WARNINGS));
+    }
+    if !found.is_empty() && audit.unread > 0 {
+        warnings.push(format!(
+            "{platform}: {} layers of other images were not looked at; `archway index verify` does",
+            audit.unread
+        ));
+    }
+    warnings
 }
 
 /// Of each layer that is here, what matters of it.
@@ -70,7 +111,7 @@ async fn known_layers(store: &Store, images: &[BuiltImage]) -> Result<Known, Err
         .iter()
         .flat_map(|image| {
             let layout = layout(&image.platform);
-            image.layers.iter().map(move |layer| {
+            image.layers.iter().filter(|layer| layer.origin.is_none()).map(move |layer| {
                 let descriptor = layer.descriptor.clone();
                 ((descriptor.digest.clone(), layout), descriptor)
             })
@@ -132,9 +173,6 @@ fn audit_image(image: &BuiltImage, known: &Known, settings: &AuditSettings) -> B
     BuiltAudit {
         platform: image.platform.clone(),
         findings: findings.collect(),
-        programs: audit.programs,
-        scripts: audit.scripts,
-        allowed: audit.allowed,
-        unread_layers: layers.iter().filter(|(_, contents)| contents.is_none()).count(),
+        unread: layers.iter().filter(|(_, contents)| contents.is_none()).count(),
     }
 }

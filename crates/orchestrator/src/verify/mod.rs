@@ -26,7 +26,8 @@ use crate::{
     origin::{Found, describe},
 };
 pub use archway_audit::Severity;
-pub use built::{BuiltAudit, audit_build};
+pub use built::ForeignFiles;
+pub(crate) use built::before_publication;
 pub use finding::{Finding, Problem};
 use structure::Structure;
 
