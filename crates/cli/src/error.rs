@@ -122,6 +122,7 @@ pub(crate) fn exit_of_operation(error: &Error) -> Exit {
         Error::Unverified { .. }
         | Error::ForeignFiles(_)
         | Error::Blob(_)
+        | Error::Vulnerable { .. }
         | Error::TagMoved { .. }
         | Error::Overtaken { .. }
         | Error::Annotate(AnnotateError::Moved { .. }) => Exit::Verification,

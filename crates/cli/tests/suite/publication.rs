@@ -1,7 +1,14 @@
 //! Tags last: leases until then, several repositories, and tags that others move too.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use archway_oci::{Digest, Reference};
-use archway_testkit::{RealRegistry, Skopeo, cli::Run, registry::Options};
+use archway_testkit::{
+    RealRegistry, Skopeo,
+    cli::Run,
+    registry::Options,
+    web::{Response, WebServer},
+};
 
 use crate::{
     readback::ImageIndex,
@@ -62,6 +69,53 @@ fn children_have_leases_until_the_index_is_published() {
     assert_eq!(puts[2..4], [&*index, "1"], "then the index, then its tag: {puts:?}");
     // Since this registry removes no single tag, each lease is made a placeholder, which is removed.
     assert!(puts[4..].iter().all(is_lease), "{puts:?}");
+}
+
+#[test]
+fn attestations_are_children_too() {
+    let Some(scene) = scene("attested") else { return };
+    let image = scene.image("1");
+    push(&scene, &["-t", &image, "--lease-tags", "--provenance=mode=min"]).succeeded();
+    assert_eq!(tags(&image), ["1"], "no lease is left");
+    let requests = scene.requests();
+    let puts = requests.iter().filter(|request| request.method == "PUT");
+    let names: Vec<&str> =
+        puts.filter_map(|put| put.path.split_once("/manifests/").map(|(_, name)| name)).collect();
+    let (leases, rest) = names.split_at(4);
+    assert!(leases.iter().all(|name| name.starts_with("archway-lease-")), "{names:?}");
+    assert_eq!(rest[1], "1", "an image and an attestation for each platform, the index, its tag: {names:?}");
+}
+
+#[test]
+fn a_publication_that_is_overtaken_says_so() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("data", "overtaken");
+    scene.file("Dockerfile", "FROM scratch\nCOPY data /\n");
+    let theirs = Digest::sha256(b"theirs");
+    let (moved, theirs_now) = (AtomicBool::new(false), theirs.to_string());
+    // Somebody else moves the tag as soon as it was moved here.
+    let registry = WebServer::start(move |request| match (request.method.as_str(), request.path.as_str()) {
+        ("HEAD", path) if path.contains("/blobs/") => Response::new(200, ""),
+        ("HEAD", "/v2/app/manifests/1") if moved.load(SeqCst) => Response::new(200, "their index")
+            .header("Docker-Content-Digest", &theirs_now)
+            .header("Content-Type", "application/vnd.oci.image.index.v1+json"),
+        ("PUT", path) => {
+            moved.fetch_or(path.ends_with("/manifests/1"), SeqCst);
+            Response::new(201, "")
+        }
+        ("GET", "/v2/") => Response::new(200, "{}"),
+        _ => Response::new(404, ""),
+    });
+    let registry = registry.unwrap();
+    let image = format!("{}/app:1", registry.host());
+    let run = scene.build(&["--progress=plain", "--push", "-t", &image, "--expect-digest=none"]).exited(4);
+    let said = format!("{image} was moved here, and points at {theirs} now");
+    assert!(run.stderr.contains(&said), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("[published] {image}@")),
+        "it was moved all the same: {}",
+        run.stderr
+    );
 }
 
 #[test]
