@@ -37,6 +37,12 @@ impl Attested {
             assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
             assert_eq!(manifest["subject"]["digest"], *subject);
             assert_eq!(manifest["subject"]["size"], image["size"]);
+            // This registry keeps no lists of referrers; so it is found under a tag.
+            let list = raw(&format!("{repository}:{}", text(subject).replace(':', "-")));
+            let listed = list["manifests"].as_array().unwrap().iter();
+            let mut listed = listed.filter(|referrer| referrer["digest"] == attestation["digest"]);
+            let referrer = listed.next().expect("it is a referrer of its image");
+            assert_eq!(referrer["artifactType"], manifest["artifactType"]);
             let said = manifest["layers"].as_array().unwrap().iter().map(|layer| {
                 assert_eq!(layer["mediaType"], STATEMENT);
                 let bytes = fs::read(scene.stored_blob(text(&layer["digest"]))).unwrap();

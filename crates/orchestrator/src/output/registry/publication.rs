@@ -2,8 +2,9 @@
 
 use std::{process, time::Duration};
 
+use archway_attest::Attached;
 use archway_engine::{BuiltImage, Layer};
-use archway_oci::{Descriptor, Digest, Reference};
+use archway_oci::{Descriptor, Digest, Reference, referrer::Referrer};
 use archway_registry::TagRemoval;
 use archway_report::Event;
 use futures_util::{
@@ -214,10 +215,23 @@ impl Publication<'_> {
         // They refer to the images.
         let attestations = self.index.attestations.iter().map(|attached| async {
             let descriptor = &attached.descriptor;
-            self.put("push", &name(&descriptor.digest), descriptor, attached.bytes.clone()).await
+            if leases.is_some() {
+                self.put("push", &name(&descriptor.digest), descriptor, attached.bytes.clone()).await?;
+            }
+            self.refer(repository, attached).await
         });
         stream::iter(attestations.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect::<()>().await?;
         self.put_index("push", &by_digest(repository, self.digest())).await
+    }
+
+    /// Stores attestations by digest, so that they are also found from their image. A registry that keeps no lists
+    /// of referrers has them under a tag that is made of the image's digest.
+    async fn refer(&self, repository: &Reference, attached: &Attached) -> Result<(), Error> {
+        let referrer = Referrer::of(&attached.descriptor.media_type, &attached.bytes)?;
+        let referrer = referrer.expect("attestations are about an image");
+        let client = &self.pushes.0.client;
+        let pushed = client.push_referrer(repository, &referrer, attached.bytes.clone().into()).await;
+        pushed.map_err(Error::registry("push", &by_digest(repository, &attached.descriptor.digest)))
     }
 
     async fn put_index(&self, action: &'static str, name: &Reference) -> Result<(), Error> {
