@@ -121,6 +121,7 @@ pub(crate) fn exit_of_operation(error: &Error) -> Exit {
         Error::Output { .. } | Error::Frontend(_) | Error::DockerfileConflict(_) => Exit::Usage,
         Error::Unverified { .. }
         | Error::ForeignFiles(_)
+        | Error::Vulnerable(_)
         | Error::Blob(_)
         | Error::Vulnerable { .. }
         | Error::TagMoved { .. }
@@ -276,7 +277,7 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::Output { hint, .. } => hint.clone(),
         Error::Registry { source, .. } => source.hint(),
         Error::Scan(error) => scan_hint(error),
-        Error::Vulnerable { .. } => Some(
+        Error::Vulnerable(_) => Some(
             "nothing was published; take versions that are fixed, or accept one with --scan-ignore ID"
                 .to_owned(),
         ),

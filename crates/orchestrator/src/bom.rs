@@ -7,12 +7,15 @@ use archway_attest::{
     packages::{Catalog, Databases, catalog},
     sbom::{self, Format},
 };
+use archway_engine::BuiltImage;
 use archway_oci::{Digest, Manifest, Platform, platform::best_match, reference::ImageLocation};
 
 use crate::{
     Context, Error,
     contents::{self, Selectors},
-    origin::{self, Found},
+    origin::{self, Found, Origin},
+    output,
+    request::BuildRequest,
     scan::{self, ScanReport, ScanSpec},
 };
 
@@ -89,6 +92,44 @@ pub async fn scan(
 ) -> Result<ScanReport, Error> {
     let images = catalogs(context, location, platforms, pull).await?;
     Ok(scan::scan(spec, &images).await?)
+}
+
+/// What is known of the packages of images that were built.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    /// In the order of the images; empty if nobody asked.
+    pub(crate) cataloged: Vec<Cataloged>,
+    /// Their vulnerabilities, if they were looked for.
+    pub(crate) scan: Option<ScanReport>,
+}
+
+/// Looks at images that were built, before they are published. Base layers that no step read are fetched.
+///
+/// # Errors
+/// [`Error::Vulnerable`] if they have vulnerabilities that are not let pass.
+pub(crate) async fn examine(
+    context: &Context,
+    request: &BuildRequest,
+    built: &[BuiltImage],
+) -> Result<Examined, Error> {
+    let Some(first) = built.first().filter(|_| request.reads_packages()) else {
+        return Ok(Examined::default());
+    };
+    output::fetch_layers(context, built).await?;
+    let found = Arc::new(Found { origin: Origin::Store, top: first.descriptor.clone() });
+    let images = built.iter().map(|image| Image {
+        platform: image.platform.clone(),
+        digest: image.descriptor.digest.clone(),
+        created: image.config.created.clone(),
+        manifest: image.manifest.clone(),
+    });
+    let cataloged = of_images(context, &found, images.collect()).await?;
+    let Some(spec) = &request.scan else { return Ok(Examined { cataloged, scan: None }) };
+    let report = scan::scan(spec, &cataloged).await?;
+    match report.offending().is_empty() {
+        true => Ok(Examined { cataloged, scan: Some(report) }),
+        false => Err(Error::Vulnerable(Box::new(report))),
+    }
 }
 
 /// An image whose layers are to be read.

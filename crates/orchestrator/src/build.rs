@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Error, Prepared, attest,
+    Context, Error, Prepared, attest, bom,
     cache::{self, Inline},
     ended::{Ended, Policy, Stop},
     index::{self, BuiltIndex},
     missing::{self, Missing},
     output::{self, Product, Target},
     request::BuildRequest,
+    scan::ScanReport,
     tracker::Tracker,
     verify,
 };
@@ -34,6 +35,8 @@ pub struct BuildReport {
     pub index: Option<Descriptor>,
     /// Digest of the config of each platform, in request order, as far as they succeeded.
     pub configs: Vec<Option<Descriptor>>,
+    /// Known vulnerabilities, if they were looked for.
+    pub scan: Option<ScanReport>,
     /// Tags and files that exist now.
     pub published: Vec<Published>,
     /// What failed, in the order in which it did. Platforms that were only stopped are not among it.
@@ -167,6 +170,7 @@ pub async fn build(
             .iter()
             .map(|built| Some(built.as_ref()?.image.as_ref()?.config_descriptor.clone()))
             .collect(),
+        scan: None,
         published: Vec::new(),
         failures: ended.failures,
         is_partial: false,
@@ -204,7 +208,7 @@ impl Finished<'_> {
         // What exists is said, however it ended.
         report.published = publications.finish();
         match result {
-            Ok(index) => report.index = index.map(|index| index.descriptor),
+            Ok((index, scan)) => (report.index, report.scan) = (index.map(|index| index.descriptor), scan),
             Err(failure) => return report.failures.push(failure),
         }
         report.is_partial = !missing.is_empty();
@@ -222,7 +226,7 @@ impl Finished<'_> {
         missing: &Missing,
         pushes: output::registry::LayerPushes,
         publications: &mut Publications<'_>,
-    ) -> Result<Option<BuiltIndex>, Error> {
+    ) -> Result<(Option<BuiltIndex>, Option<ScanReport>), Error> {
         let (context, targets) = (self.context, self.targets);
         let images: Vec<BuiltImage> = self.platforms.iter().filter_map(|built| built.image.clone()).collect();
         verify::before_publication(context, &self.request.audit, &images).await?;
@@ -230,7 +234,9 @@ impl Finished<'_> {
         if !missing.is_empty() {
             annotations.set(Scope::Index, missing::KEY.to_owned(), missing.to_string());
         }
-        let said = attest::say(context, self.request, self.prepared, self.platforms).await?;
+        let examined = bom::examine(context, self.request, &images).await?;
+        let cataloged = &examined.cataloged;
+        let said = attest::say(context, self.request, self.prepared, self.platforms, cataloged).await?;
         let index = match targets.iter().any(Target::needs_index) {
             true => {
                 let attestations = attest::attach_all(context, targets, &images, &said).await?;
@@ -241,7 +247,7 @@ impl Finished<'_> {
         let product =
             Product { platforms: self.platforms, images: &images, index: index.as_ref(), said: &said };
         output::write_all(context, &self.request.publication, targets, product, pushes, publications).await?;
-        Ok(index)
+        Ok((index, examined.scan))
     }
 
     /// Writes the build caches, all of them whatever becomes of the others.
@@ -255,6 +261,11 @@ impl Finished<'_> {
         }
         result
     }
+}
+
+/// Whether layers are made: for outputs, for build caches, or to be looked at.
+fn needs_layers(request: &BuildRequest, targets: &[Target]) -> bool {
+    targets.iter().any(Target::needs_layers) || !request.cache.to.is_empty() || request.reads_packages()
 }
 
 fn job(
@@ -277,11 +288,9 @@ fn job(
         bases: prepared.bases.by_manifest.clone(),
         jobs: request.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
         cgroups: prepared.cgroups.clone(),
-        layers: (targets.iter().any(Target::needs_layers) || !request.cache.to.is_empty()).then(|| {
-            LayerSettings {
-                compression: request.compression,
-                mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),
-            }
+        layers: needs_layers(request, targets).then(|| LayerSettings {
+            compression: request.compression,
+            mtime: epoch.filter(|_| request.rewrite_timestamps.unwrap_or(true)),
         }),
         remote,
         exported: request.cache.scope(),

@@ -196,14 +196,9 @@ pub enum Error {
     /// An image could not be scanned for vulnerabilities.
     #[error(transparent)]
     Scan(#[from] crate::scan::ScanError),
-    /// An image has vulnerabilities that are not let pass.
-    #[error("{count} {} of severity {threshold} or above", if *.count == 1 { "vulnerability" } else { "vulnerabilities" })]
-    Vulnerable {
-        /// How many.
-        count: usize,
-        /// From which severity on they are counted.
-        threshold: archway_attest::vulnerability::Severity,
-    },
+    /// Images have vulnerabilities that are not let pass.
+    #[error("{}", .0.verdict().unwrap_or_default())]
+    Vulnerable(Box<crate::scan::ScanReport>),
     /// A tag is not where it has to be: somebody else has moved it.
     #[error("{tag} points at {found}, and not at {expected} as expected")]
     TagMoved {

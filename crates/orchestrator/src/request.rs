@@ -18,6 +18,7 @@ use crate::attest::AttestSpec;
 use crate::cache::CacheSpec;
 use crate::expectation::Expectations;
 use crate::retry::Retry;
+use crate::scan::ScanSpec;
 use crate::source::{ContextSpec, DockerfileSpec, named::NamedContextSpecs};
 use crate::verify::AuditSettings;
 
@@ -42,6 +43,8 @@ pub struct BuildRequest {
     pub annotations: Annotations,
     /// `--attest`: what is to be said of the images.
     pub attestations: AttestSpec,
+    /// `--scan`: what is looked for before anything is published.
+    pub scan: Option<ScanSpec>,
     /// `--tag`, in order.
     pub tags: Vec<Reference>,
     /// Where results go. Empty: the local store, if there is a tag or not.
@@ -106,6 +109,13 @@ pub struct PublicationRules {
     pub lease_tags: bool,
     /// `--expect-digest`
     pub expected: Expectations,
+}
+
+impl BuildRequest {
+    /// Whether somebody wants to know which packages the images have.
+    pub(crate) fn reads_packages(&self) -> bool {
+        self.scan.is_some() || self.attestations.sbom.is_some()
+    }
 }
 
 /// One `--output`.
@@ -184,6 +194,7 @@ pub(crate) mod fixtures {
             labels: BTreeMap::new(),
             annotations: Annotations::default(),
             attestations: AttestSpec::default(),
+            scan: None,
             tags: Vec::new(),
             outputs: Vec::new(),
             no_cache: NoCache::default(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use archway_attest::provenance::{Mode, Options, Version};
-use archway_orchestrator::attest::{AttestSpec, ProvenanceSpec};
+use archway_attest::sbom::Format;
+use archway_orchestrator::attest::{AttestSpec, ProvenanceSpec, SbomSpec};
 use clap::Args;
 
 use super::{build_arg, output::fields, value};
@@ -11,20 +12,26 @@ use crate::error::CliError;
 
 const ATTEST: &str = "--attest";
 const PROVENANCE: &str = "--provenance";
-const TYPES: [&str; 1] = ["provenance"];
+const SBOM: &str = "--sbom";
+const TYPES: [&str; 2] = ["provenance", "sbom"];
+const SBOM_KEYS: [&str; 5] = ["format", "filename", "inline-only", "disabled", "generator"];
 const PROVENANCE_KEYS: [&str; 8] =
     ["mode", "version", "builder-id", "reproducible", "timestamps", "filename", "inline-only", "disabled"];
 
 /// What is to be said of the images.
 #[derive(Debug, Args)]
 pub(crate) struct AttestArgs {
-    /// Attest something of every image, beside it in the index: type=provenance; repeat for several
+    /// Attest something of every image, beside it in the index: type=provenance|sbom; repeat for several
     #[arg(long, value_name = "type=TYPE,KEY=VALUE,…")]
     attest: Vec<String>,
 
     /// Attest how every image came to be; short for --attest=type=provenance,…
     #[arg(long, value_name = "true|false|KEY=VALUE,…")]
     provenance: Option<String>,
+
+    /// Attest which packages are in every image: a bill of materials; short for --attest=type=sbom,…
+    #[arg(long, value_name = "true|false|format=spdx|cyclonedx,…")]
+    sbom: Option<String>,
 }
 
 impl AttestArgs {
@@ -37,6 +44,9 @@ impl AttestArgs {
         if let Some(text) = &self.provenance {
             records.push(Record::short(PROVENANCE, "provenance", text)?);
         }
+        if let Some(text) = &self.sbom {
+            records.push(Record::short(SBOM, "sbom", text)?);
+        }
         let mut spec = AttestSpec::default();
         let mut given: Vec<String> = Vec::new();
         for record in records {
@@ -46,6 +56,7 @@ impl AttestArgs {
             given.push(record.kind.clone());
             match record.kind.as_str() {
                 "provenance" => spec.provenance = provenance(record)?,
+                "sbom" => spec.sbom = sbom(record)?,
                 other => return Err(value::unknown(record.flag, "type of attestation", other, &TYPES)),
             }
         }
@@ -82,6 +93,30 @@ fn provenance(mut record: Record) -> Result<Option<ProvenanceSpec>, CliError> {
         inline_only: record.flag("inline-only")?.unwrap_or(false),
     };
     Ok((!disabled).then_some(spec))
+}
+
+fn sbom(mut record: Record) -> Result<Option<SbomSpec>, CliError> {
+    record.check(&SBOM_KEYS)?;
+    let disabled = record.flag("disabled")?.unwrap_or(false);
+    let flag = record.flag;
+    if record.take("generator").is_some() {
+        return Err(CliError::Usage {
+            flag,
+            message: "no generator image runs here: packages are read from the image itself".to_owned(),
+            hint: Some(
+                "leave `generator=` out; `format=spdx` and `format=cyclonedx` choose the document".to_owned(),
+            ),
+        });
+    }
+    let format = match record.take("format").as_deref() {
+        None | Some("spdx") => Format::Spdx,
+        Some("cyclonedx") => Format::CycloneDx,
+        Some(other) => return Err(value::unknown(flag, "format", other, &["spdx", "cyclonedx"])),
+    };
+    let inline_only = record.flag("inline-only")?.unwrap_or(false);
+    let given = record.file_name()?;
+    let filename = (!inline_only).then(|| given.unwrap_or_else(|| SbomSpec::filename_of(format).to_owned()));
+    Ok((!disabled).then_some(SbomSpec { format, filename }))
 }
 
 /// One attestation that is asked for.
@@ -155,7 +190,7 @@ mod tests {
 
     fn parse(attest: &[&str], provenance: Option<&str>) -> Result<AttestSpec, CliError> {
         let attest = attest.iter().map(|text| (*text).to_owned()).collect();
-        AttestArgs { attest, provenance: provenance.map(str::to_owned) }.spec()
+        AttestArgs { attest, provenance: provenance.map(str::to_owned), sbom: None }.spec()
     }
 
     #[test]
@@ -184,6 +219,21 @@ mod tests {
         assert_eq!(spec.options.builder_id.as_deref(), Some("https://ci.example.com/1"));
         assert!(spec.options.reproducible && spec.timestamps && spec.inline_only);
         assert_eq!(spec.filename, "p.json");
+    }
+
+    #[test]
+    fn a_bill_of_materials_has_a_format() {
+        let parse = |text: &str| {
+            AttestArgs { attest: Vec::new(), provenance: None, sbom: Some(text.to_owned()) }.spec()
+        };
+        let spec = |format, filename: &str| Some(SbomSpec { format, filename: Some(filename.to_owned()) });
+        assert_eq!(parse("true").unwrap().sbom, spec(Format::Spdx, "sbom.spdx.json"));
+        assert_eq!(parse("format=cyclonedx").unwrap().sbom, spec(Format::CycloneDx, "sbom.cdx.json"));
+        assert_eq!(parse("false").unwrap().sbom, None);
+        assert_eq!(parse("inline-only=true").unwrap().sbom.unwrap().filename, None);
+        for wrong in ["generator=docker/scout-sbom-indexer", "format=csv", "yes"] {
+            assert!(matches!(parse(wrong), Err(CliError::Usage { .. })), "{wrong}");
+        }
     }
 
     #[test]

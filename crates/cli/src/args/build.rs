@@ -30,6 +30,7 @@ use super::{
     publication::PublicationArgs,
     resources::ResourceArgs,
     run_step::{self, RunStepArgs},
+    scan::GateArgs,
     source, value,
 };
 use crate::error::CliError;
@@ -143,6 +144,9 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     attest: AttestArgs,
 
+    #[command(flatten)]
+    scan: GateArgs,
+
     /// Take results from a build cache: a name in a registry, or type=registry|local|s3; repeat for several
     #[arg(long, value_name = "TYPE,KEY=VALUE,…")]
     cache_from: Vec<String>,
@@ -223,6 +227,7 @@ impl BuildArgs {
         request.annotations.extend(given.annotations);
         request.rewrite_timestamps = given.rewrite_timestamps;
         request.attestations = self.attest.spec()?;
+        request.scan = self.scan.spec()?;
         request.audit = self.audit.settings()?;
         request.no_cache = self.no_cache();
         let inline = request.build_args.get(build_cache::INLINE_ARGUMENT);
@@ -340,6 +345,7 @@ impl SourceArgs {
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
             attestations: AttestSpec::default(),
+            scan: None,
             audit: AuditSettings::default(),
             tags: Vec::new(),
             outputs: Vec::new(),

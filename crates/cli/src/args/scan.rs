@@ -20,6 +20,23 @@ use crate::error::CliError;
 /// What is taken if nobody is named: an installed scanner.
 const INSTALLED: &str = "installed";
 
+/// The gate of `archway build`.
+#[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// Look for known vulnerabilities, and publish nothing if there are grave ones: osv:DIR for a directory of OSV records, or
+    /// an installed scanner [default: the one that is installed]
+    #[arg(long, value_name = "osv:DIR|trivy|grype", num_args = 0..=1, require_equals = true, default_missing_value = INSTALLED)]
+    scan: Option<String>,
+
+    /// From this severity on, a vulnerability stops the publication
+    #[arg(long, value_name = "SEVERITY", default_value = "high", requires = "scan")]
+    scan_threshold: Threshold,
+
+    /// Leave vulnerabilities out: an id, `unfixed`, or a file with ids; comma-separated or repeated
+    #[arg(long, value_name = "ID|unfixed|FILE", value_delimiter = ',', requires = "scan")]
+    scan_ignore: Vec<String>,
+}
+
 /// `archway scan`
 #[derive(Debug, Args)]
 pub(crate) struct ScanArgs {
@@ -57,6 +74,14 @@ enum Threshold {
     Medium,
     High,
     Critical,
+}
+
+impl GateArgs {
+    /// The gate, if there is to be one.
+    pub(super) fn spec(&self) -> Result<Option<ScanSpec>, CliError> {
+        let Some(with) = &self.scan else { return Ok(None) };
+        spec("--scan", with, self.scan_threshold, "--scan-ignore", &self.scan_ignore).map(Some)
+    }
 }
 
 impl ScanArgs {

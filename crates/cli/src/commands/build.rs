@@ -5,7 +5,8 @@ use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::{Failure, Lent, NotGiven, StepError};
 use archway_graph::NodeId;
 use archway_orchestrator::{
-    BuildReport, Prepared, build::BuildFailure, missing::Missing, request::BuildRequest,
+    BuildReport, Error, Prepared, build::BuildFailure, missing::Missing, request::BuildRequest,
+    scan::ScanReport,
 };
 use archway_report::{Event, Events};
 use archway_store::{Store, garbage::automatic::Policy};
@@ -58,6 +59,12 @@ pub(crate) fn run(args: &BuildArgs, registries: &RegistryArgs) -> Result<(), Cli
         }
         checked.show();
     }
+    if let Some(scan) = scanned(&report) {
+        if for_people {
+            anstream::eprint!("\n{}", super::scan::summary(scan));
+        }
+        super::scan::notes(scan);
+    }
     write_files(args, &request, &report)?;
     if let Some(index) = &report.index
         && (report.is_success() || report.is_partial)
@@ -87,6 +94,15 @@ fn clean_up(store: &Store, policy: Option<&Policy>, for_people: bool) {
             error::note("the build cache could not be cleaned up", &error::chain_of(&error))
         ),
     }
+}
+
+/// The vulnerabilities that were found, also if they are why nothing was published.
+fn scanned(report: &BuildReport) -> Option<&ScanReport> {
+    let offending = report.failures.iter().find_map(|failure| match failure {
+        BuildFailure::Output(Error::Vulnerable(scan)) => Some(&**scan),
+        _ => None,
+    });
+    offending.or(report.scan.as_ref())
 }
 
 /// What the build ended with. What kept it from publishing weighs more than what it went on without.
@@ -219,6 +235,9 @@ impl FailedStep {
                 let message = format!("the time limit was reached; {left}");
                 error::plain(&message, &[], Some("raise --timeout"))
             }
+            BuildFailure::Output(error @ Error::Vulnerable(scan)) => {
+                format!("{}\n{}", super::scan::offending(scan), error::render_operation(error))
+            }
             BuildFailure::Output(error) | BuildFailure::Cache(error) => error::render_operation(error),
         }
     }
@@ -341,6 +360,9 @@ fn metadata(request: &BuildRequest, report: &BuildReport) -> Value {
     if !request.tags.is_empty() {
         let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
         metadata.insert("image.name".into(), json!(names.join(",")));
+    }
+    if let Some(scan) = scanned(report) {
+        metadata.insert("vulnerabilities".into(), json!(scan.vulnerabilities));
     }
     metadata.insert("archway.platforms".into(), json!(report.platforms));
     Value::Object(metadata)

@@ -12,6 +12,9 @@ use crate::{
     table,
 };
 
+/// So many vulnerabilities are listed at the end of a build; all of them are in the metadata file.
+const SHOWN: usize = 20;
+
 pub(crate) fn run(args: &ScanArgs, registries: &RegistryArgs) -> Result<(), CliError> {
     let location: ImageLocation = args.image.parse().map_err(|error| CliError::usage("IMAGE", error))?;
     let (platforms, spec) = (args.platforms()?, args.spec()?);
@@ -31,7 +34,7 @@ pub(crate) fn run(args: &ScanArgs, registries: &RegistryArgs) -> Result<(), CliE
         Format::Text => anstream::print!("{}", text(&report)),
     }
     notes(&report);
-    match verdict(&report) {
+    match report.verdict() {
         None => Ok(()),
         Some(message) => {
             anstream::eprintln!("{}", error::plain(&message, &[], None));
@@ -47,13 +50,6 @@ pub(crate) fn notes(report: &ScanReport) {
     }
 }
 
-/// Why the image does not pass, if it does not.
-pub(crate) fn verdict(report: &ScanReport) -> Option<String> {
-    let count = report.offending().len();
-    let vulnerabilities = if count == 1 { "vulnerability" } else { "vulnerabilities" };
-    (count > 0).then(|| format!("{count} {vulnerabilities} of severity {} or above", report.threshold))
-}
-
 fn text(report: &ScanReport) -> String {
     let mut text = String::new();
     if !report.vulnerabilities.is_empty() {
@@ -61,6 +57,16 @@ fn text(report: &ScanReport) -> String {
         text.push('\n');
     }
     text.push_str(&summary(report));
+    text
+}
+
+/// What stops the publication, at the end of a build.
+pub(crate) fn offending(report: &ScanReport) -> String {
+    let offending = report.offending();
+    let mut text = list(offending.iter().take(SHOWN).copied());
+    if offending.len() > SHOWN {
+        text.push_str(&format!("… and {} more\n", offending.len() - SHOWN));
+    }
     text
 }
 

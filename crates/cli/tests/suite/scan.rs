@@ -1,8 +1,8 @@
-//! `archway scan`: an OSV directory, and stand-ins for installed scanners.
+//! `archway scan` and the gate of `archway build`: an OSV directory, and stand-ins for installed scanners.
 
 use std::process::Command;
 
-use archway_testkit::{cli::Run, process};
+use archway_testkit::{Skopeo, cli::Run, process};
 use serde_json::{Value, json};
 
 use super::scene::{Scene, TWO};
@@ -21,6 +21,7 @@ fn record(id: &str, vector: Option<&str>, fixed: Option<&str>) -> Value {
     })
 }
 
+const LOW: &str = "AV:N/AC:H/PR:N/UI:R/S:U/C:L/I:N/A:N";
 const CRITICAL: &str = "AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H";
 
 /// A Dockerfile with one Python distribution, and records about it in `osv`.
@@ -34,10 +35,38 @@ fn scene(records: &[Value]) -> Option<Scene> {
     Some(scene)
 }
 
+/// Whether the image has its tag.
+fn is_published(scene: &Scene) -> bool {
+    Skopeo::new().raw_manifest(&format!("docker://{}", scene.image("1"))).is_ok()
+}
+
 fn build(scene: &Scene, arguments: &[&str]) -> Run {
     let image = scene.image("1");
     let common = ["--push", "-t", &image, "--platform", TWO, "--metadata-file", "metadata.json"];
     scene.build(&[&common[..], arguments].concat())
+}
+
+#[test]
+fn a_grave_vulnerability_stops_the_publication_before_the_tag() {
+    let records =
+        [record("CVE-2024-1", Some(CRITICAL), Some("1.17.0")), record("CVE-2024-2", Some(LOW), None)];
+    let Some(scene) = scene(&records) else { return };
+    let run = build(&scene, &["--scan=osv:osv"]).exited(4);
+    assert!(run.stderr.contains("1 vulnerability of severity high or above"), "{}", run.stderr);
+    assert!(run.stderr.contains("CVE-2024-1") && run.stderr.contains("1.17.0"), "{}", run.stderr);
+    assert!(!is_published(&scene));
+    let found = scene.json("metadata.json")["vulnerabilities"].clone();
+    let ids: Vec<&str> = found.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["CVE-2024-1", "CVE-2024-2"]);
+    assert_eq!(found[0]["platforms"], json!(["linux/amd64", "linux/arm64"]));
+    assert_eq!((&found[0]["severity"], &found[0]["fixed"]), (&json!("critical"), &json!("1.17.0")));
+
+    // What was accepted stops nothing.
+    scene.file("accepted", "CVE-2024-1 # not reachable\n");
+    build(&scene, &["--scan=osv:osv", "--scan-ignore", "./accepted"]).succeeded();
+    assert!(is_published(&scene));
+    let found = scene.json("metadata.json")["vulnerabilities"].clone();
+    assert_eq!(found.as_array().unwrap().len(), 1);
 }
 
 #[test]

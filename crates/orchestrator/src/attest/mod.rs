@@ -7,21 +7,43 @@
 //! | module | says |
 //! |---|---|
 //! | `provenance` | how the image came to be |
+//! | `crate::bom` | which packages it has |
 
 mod provenance;
 mod url;
 
-use archway_attest::{Attached, Attestation, attach, provenance::Options, purl};
+use archway_attest::{Attached, Attestation, attach, provenance::Options, purl, sbom::Format};
 use archway_engine::{Built, BuiltImage};
 use archway_oci::Reference;
 
-use crate::{Context, Error, Prepared, output::Target, request::BuildRequest};
+use crate::{Context, Error, Prepared, bom::Cataloged, output::Target, request::BuildRequest};
 
 /// What is to be said: `--attest`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttestSpec {
     /// How the image came to be.
     pub provenance: Option<ProvenanceSpec>,
+    /// Which packages it has.
+    pub sbom: Option<SbomSpec>,
+}
+
+/// `--attest type=sbom`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SbomSpec {
+    /// In which form.
+    pub format: Format,
+    /// What the file is called where outputs are files; `None`: there is no such file.
+    pub filename: Option<String>,
+}
+
+impl SbomSpec {
+    /// What the file is called if nobody says.
+    pub fn filename_of(format: Format) -> &'static str {
+        match format {
+            Format::Spdx => "sbom.spdx.json",
+            Format::CycloneDx => "sbom.cdx.json",
+        }
+    }
 }
 
 /// `--attest type=provenance`
@@ -51,7 +73,7 @@ impl Default for ProvenanceSpec {
 impl AttestSpec {
     /// Whether nothing is to be said.
     pub fn is_empty(&self) -> bool {
-        self.provenance.is_none()
+        self.provenance.is_none() && self.sbom.is_none()
     }
 }
 
@@ -68,12 +90,13 @@ pub(crate) fn can_hold(target: &Target) -> bool {
     target.needs_index() || matches!(target, Target::Local { .. } | Target::Tar { .. })
 }
 
-/// All that is to be said of each platform, in request order.
+/// All that is to be said of each platform, in request order. `cataloged` has their packages, if a bill of materials is wanted.
 pub(crate) async fn say(
     context: &Context,
     request: &BuildRequest,
     prepared: &Prepared,
     platforms: &[Built],
+    cataloged: &[Cataloged],
 ) -> Result<Vec<Vec<Said>>, Error> {
     let mut said = vec![Vec::new(); platforms.len()];
     if let Some(spec) = &request.attestations.provenance {
@@ -83,6 +106,11 @@ pub(crate) async fn say(
                 attestation: archway_attest::provenance::attestation(&facts, &spec.options),
                 filename: (!spec.inline_only).then(|| spec.filename.clone()),
             });
+        }
+    }
+    if let Some(spec) = &request.attestations.sbom {
+        for (said, image) in said.iter_mut().zip(cataloged) {
+            said.push(Said { attestation: image.document(spec.format), filename: spec.filename.clone() });
         }
     }
     Ok(said)

@@ -23,6 +23,8 @@ pub(crate) mod registry;
 mod statements;
 mod store;
 
+pub(crate) use store::fetch_layers;
+
 /// An output, its names complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {

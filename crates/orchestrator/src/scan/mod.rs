@@ -75,6 +75,7 @@ pub struct Database {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScannedPlatform {
     /// Its platform.
+    #[serde(serialize_with = "as_name")]
     pub platform: Platform,
     /// Digest of its manifest.
     pub digest: Digest,
@@ -150,6 +151,10 @@ pub enum ScanError {
     },
 }
 
+fn as_name<S: serde::Serializer>(platform: &Platform, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(platform)
+}
+
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -158,6 +163,13 @@ impl ScanReport {
     /// What stops the publication.
     pub fn offending(&self) -> Vec<&Vulnerability> {
         self.vulnerabilities.iter().filter(|one| one.severity >= self.threshold).collect()
+    }
+
+    /// Why the images do not pass, if they do not.
+    pub fn verdict(&self) -> Option<String> {
+        let count = self.offending().len();
+        let vulnerabilities = if count == 1 { "vulnerability" } else { "vulnerabilities" };
+        (count > 0).then(|| format!("{count} {vulnerabilities} of severity {} or above", self.threshold))
     }
 }
 
