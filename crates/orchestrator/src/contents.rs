@@ -31,6 +31,8 @@ use crate::{
 const MOST_AT_ONCE: usize = 6;
 /// Pieces of a download that wait to be read.
 const AHEAD: usize = 16;
+/// Bytes between two progress events of a download.
+const PROGRESS_STEP: u64 = 1 << 20;
 /// Bytes of memory that files and names of all layers may take together.
 const MEMORY: u64 = 2 << 30;
 
@@ -266,10 +268,13 @@ async fn from_registry<T: Send + 'static>(
     let reading = tokio::task::spawn_blocking(move || consume(&mut Chunks { chunks, current: Bytes::new() }));
     let download = async {
         let mut blob = client.blob_reader(reference, descriptor).await?;
-        let (mut received, mut wants_more) = (0, true);
+        let (mut received, mut told, mut wants_more) = (0, 0, true);
         while let Some(chunk) = blob.chunk().await? {
             received += chunk.len() as u64;
-            context.events.send(progress(descriptor, received, false));
+            if received - told >= PROGRESS_STEP {
+                told = received;
+                context.events.send(progress(descriptor, received, false));
+            }
             wants_more = wants_more && to_reader.send(Ok(chunk)).await.is_ok();
         }
         context.events.send(progress(descriptor, received, true));
