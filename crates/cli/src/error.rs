@@ -123,7 +123,6 @@ pub(crate) fn exit_of_operation(error: &Error) -> Exit {
         | Error::ForeignFiles(_)
         | Error::Vulnerable(_)
         | Error::Blob(_)
-        | Error::Vulnerable { .. }
         | Error::TagMoved { .. }
         | Error::Overtaken { .. }
         | Error::Annotate(AnnotateError::Moved { .. }) => Exit::Verification,
