@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test conformance lint fmt fuzz bench image-bases clean
+.PHONY: help demo test conformance kill-test lint fmt fuzz bench image-bases clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ conformance: ## Build a corpus of Dockerfiles with BuildKit and with Archway, an
 	@scripts/packages test
 	@scripts/peers
 	$(CARGO) test --package archway-cli --test conformance -- --ignored --nocapture
+
+KILLS ?= 1000
+SEED ?= 1
+kill-test: ## Kill a build with a push at KILLS (1000) moments that SEED decides, and check store and tag after each
+	@scripts/packages test
+	ARCHWAY_KILLS=$(KILLS) ARCHWAY_SEED=$(SEED) $(CARGO) test --package archway-cli --test faults kill:: -- --nocapture
 
 lint: ## Check format, lints, which crate depends on which, and what the benchmark computes
 	@scripts/packages lint

@@ -10,12 +10,14 @@
 //! | [`buildkit`] | a `buildkitd` of its own, the reference for what a Dockerfile means |
 //! | [`peers`] | crane and buildx, as other readers of indexes |
 //! | [`registry`] | a `docker-registry` on a free loopback port |
+//! | [`fault`] | a proxy in front of a registry that fails as a script says |
 //! | [`object_store`] | an S3-compatible object store |
 //! | [`bases`] | multi-platform base images, made once and cached |
 //! | [`image`] | hand-made images: layers entry by entry, written as an OCI layout |
 //! | [`web`], [`git`] | a web server that answers as a test says; git repositories behind one |
 //! | [`skopeo`], [`umoci`] | reading images back |
 //! | [`tree`] | comparing directories and tars |
+//! | [`random`] | numbers that a seed decides |
 //! | [`cli`] | running the `archway` binary in isolation |
 //! | [`apt`], [`cache`] | what [`bases`] is made with: a private apt, a shared cache directory |
 
@@ -24,11 +26,13 @@ pub mod bases;
 pub mod buildkit;
 pub mod cache;
 pub mod cli;
+pub mod fault;
 pub mod git;
 pub mod image;
 pub mod object_store;
 pub mod peers;
 pub mod process;
+pub mod random;
 pub mod registry;
 pub mod skopeo;
 pub mod tools;
@@ -40,9 +44,11 @@ pub mod web;
 pub use bases::BaseImages;
 pub use buildkit::Buildkit;
 pub use cli::Cli;
+pub use fault::FaultProxy;
 pub use git::GitServer;
 pub use object_store::ObjectStore;
 pub use peers::Peer;
+pub use random::Random;
 pub use registry::RealRegistry;
 pub use skopeo::Skopeo;
 pub use umoci::Umoci;

@@ -138,33 +138,53 @@ fn serve(
 }
 
 fn read(from: &mut impl BufRead) -> io::Result<Request> {
-    let line = |from: &mut dyn BufRead| -> io::Result<String> {
-        let mut line = String::new();
-        from.take(64 << 10).read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    };
-    let first = line(from)?;
-    let mut words = first.split(' ').map(str::to_owned);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
-    let mut request = Request { method, path, headers: Vec::new(), body: Vec::new() };
-    loop {
-        let header = line(from)?;
-        let Some((name, value)) = header.split_once(':') else { break };
-        request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    if request.header("transfer-encoding").is_some() {
-        loop {
-            let size = u64::from_str_radix(&line(from)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            from.take(size).read_to_end(&mut request.body)?;
-            line(from)?;
-            if size == 0 {
-                break;
-            }
-        }
-    } else if let Some(length) = request.header("content-length").and_then(|text| text.parse().ok()) {
-        from.take(MAX_BODY.min(length)).read_to_end(&mut request.body)?;
-    }
+    let mut request = Request::read_head(from)?;
+    request.read_body(from)?;
     Ok(request)
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    from.take(64 << 10).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}
+
+impl Request {
+    /// The request line and the headers.
+    pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Self> {
+        let first = line(from)?;
+        let mut words = first.split(' ').map(str::to_owned);
+        let (Some(method), Some(path)) = (words.next(), words.next()) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut request = Self { method, path, headers: Vec::new(), body: Vec::new() };
+        loop {
+            let header = line(from)?;
+            let Some((name, value)) = header.split_once(':') else { break };
+            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(request)
+    }
+
+    /// The body that its headers announce.
+    pub(crate) fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+        if self.header("transfer-encoding").is_some() {
+            loop {
+                let size = u64::from_str_radix(&line(from)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+                from.take(size).read_to_end(&mut self.body)?;
+                line(from)?;
+                if size == 0 {
+                    break;
+                }
+            }
+        } else if let Some(length) = self.length() {
+            from.take(MAX_BODY.min(length)).read_to_end(&mut self.body)?;
+        }
+        Ok(())
+    }
+
+    /// `Content-Length`
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
 }

@@ -139,7 +139,7 @@ impl Publication<'_> {
     ) -> Result<(), Error> {
         let moves = names.iter().zip(verdicts).map(|(name, verdict)| async move {
             match (verdict, name.by_digest) {
-                (Verdict::Move, false) => self.put_index("publish", &name.reference).await,
+                (Verdict::Move, false) => self.move_tag(&name.reference).await,
                 _ => Ok(()),
             }
         });
@@ -155,6 +155,22 @@ impl Publication<'_> {
             result = result.and(moved);
         }
         result
+    }
+
+    /// Another build of the same content may also be under way at this moment.
+    async fn move_tag(&self, tag: &Reference) -> Result<(), Error> {
+        for _ in 0..MISSING_CONTENT_RETRIES {
+            match self.put_index("publish", tag).await {
+                Err(Error::Registry { source, .. }) if source.is_missing_content() => {
+                    tokio::time::sleep(MISSING_CONTENT_DELAY).await;
+                    let repository = Reference { tag: None, digest: None, ..tag.clone() };
+                    self.pushes.forget(&repository);
+                    self.push_until_known(&repository, None).await?;
+                }
+                result => return result,
+            }
+        }
+        self.put_index("publish", tag).await
     }
 
     /// Whether the tags that something was expected of are where they were moved.

@@ -1,0 +1,268 @@
+//! The server: one request on each connection, one connection to the registry for each request.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rustix::net::sockopt::set_socket_linger;
+
+use super::{
+    Fault, Rule,
+    tokens::{self, Tokens},
+};
+use crate::web::Request;
+
+/// A request as the proxy saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// `GET` and the like.
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    /// `Authorization`, if it came.
+    pub authorization: Option<String>,
+    /// What happened to it.
+    pub fault: Option<Fault>,
+}
+
+/// A running proxy. It ends when dropped.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    upstream: SocketAddr,
+    host: String,
+    rules: Mutex<Vec<Rule>>,
+    seen: Mutex<Vec<Seen>>,
+    tokens: Option<Tokens>,
+    ends: AtomicBool,
+}
+
+impl FaultProxy {
+    /// Starts a proxy in front of `upstream`. Of the rules that match a request, the first that
+    /// strikes decides; all of them count it.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub fn start(upstream: SocketAddr, rules: Vec<Rule>) -> io::Result<Self> {
+        Self::launch(upstream, rules, None)
+    }
+
+    /// The same, and it wants a Bearer token with each request, which it gives to everyone who asks.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub fn start_with_tokens(upstream: SocketAddr, rules: Vec<Rule>) -> io::Result<Self> {
+        Self::launch(upstream, rules, Some(Tokens::default()))
+    }
+
+    fn launch(upstream: SocketAddr, rules: Vec<Rule>, tokens: Option<Tokens>) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let address = listener.local_addr()?;
+        let inner = Arc::new(Inner {
+            upstream,
+            host: format!("localhost:{}", address.port()),
+            rules: Mutex::new(rules),
+            seen: Mutex::default(),
+            tokens,
+            ends: AtomicBool::new(false),
+        });
+        let serving = Arc::clone(&inner);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if serving.ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let inner = Arc::clone(&serving);
+                // A client that goes away is no failure of the proxy.
+                thread::spawn(move || client.and_then(|client| inner.serve(&client)));
+            }
+        });
+        Ok(Self { address, inner })
+    }
+
+    /// `localhost:PORT`, the first part of an image reference.
+    pub fn host(&self) -> String {
+        self.inner.host.clone()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The requests so far, but those for tokens.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.inner.seen).clone()
+    }
+
+    /// How many requests met a fault so far.
+    pub fn struck(&self) -> usize {
+        lock(&self.inner.seen).iter().filter(|seen| seen.fault.is_some()).count()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.inner.ends.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    fn serve(&self, client: &TcpStream) -> io::Result<()> {
+        let mut from = BufReader::new(client);
+        let mut request = Request::read_head(&mut from)?;
+        if self.tokens.is_some() && request.path.split('?').next() == Some(tokens::PATH) {
+            request.read_body(&mut from)?;
+            let token = self.tokens.as_ref().map(Tokens::give).unwrap_or_default();
+            return answer(client, 200, &[], &token);
+        }
+        let fault = self.fault(&request);
+        if fault == Some(Fault::ExpireTokens)
+            && let Some(tokens) = &self.tokens
+        {
+            tokens.expire();
+        }
+        if let Some(Fault::CutUpload(after)) = fault {
+            return self.cut_upload(client, from, &mut request, after);
+        }
+        request.read_body(&mut from)?;
+        if self.tokens.as_ref().is_some_and(|tokens| !tokens.admits(&request)) {
+            return answer(client, 401, &[("WWW-Authenticate", &tokens::challenge(&self.host))], "");
+        }
+        match fault {
+            Some(Fault::Answer { status, retry_after: None }) => answer(client, status, &[], ""),
+            Some(Fault::Answer { status, retry_after: Some(seconds) }) => {
+                answer(client, status, &[("Retry-After", &seconds.to_string())], "")
+            }
+            Some(Fault::Redirect(to)) => {
+                answer(client, 307, &[("Location", &format!("http://{to}{}", request.path))], "")
+            }
+            Some(Fault::Reset) => reset(client),
+            Some(Fault::LoseAnswer) => self.forward(&request).and_then(|_| reset(client)),
+            Some(Fault::Delay(time)) => {
+                thread::sleep(time);
+                self.pass(client, &request)
+            }
+            Some(Fault::CutAnswer(after)) => {
+                let bytes = self.forward(&request)?;
+                let end = body_start(&bytes).saturating_add(after).min(bytes.len());
+                let mut client = client;
+                client.write_all(&bytes[..end])?;
+                // A reset would also discard what the client has not read yet.
+                Ok(())
+            }
+            Some(Fault::Corrupt) => {
+                let mut bytes = self.forward(&request)?;
+                let start = body_start(&bytes);
+                let middle = start + (bytes.len() - start) / 2;
+                if let Some(byte) = bytes.get_mut(middle) {
+                    *byte ^= 1;
+                }
+                let mut client = client;
+                client.write_all(&bytes)
+            }
+            Some(Fault::ExpireTokens | Fault::CutUpload(_)) | None => self.pass(client, &request),
+        }
+    }
+
+    /// What the rules say about a request, which is noted.
+    fn fault(&self, request: &Request) -> Option<Fault> {
+        let mut rules = lock(&self.rules);
+        let mut struck = None;
+        for rule in rules.iter_mut() {
+            let fault = rule.strikes(&request.method, &request.path);
+            struck = struck.or(fault);
+        }
+        lock(&self.seen).push(Seen {
+            method: request.method.clone(),
+            path: request.path.clone(),
+            authorization: request.header("authorization").map(str::to_owned),
+            fault: struck.clone(),
+        });
+        struck
+    }
+
+    fn pass(&self, mut client: &TcpStream, request: &Request) -> io::Result<()> {
+        client.write_all(&self.forward(request)?)
+    }
+
+    /// The registry's answer, as it comes.
+    fn forward(&self, request: &Request) -> io::Result<Vec<u8>> {
+        let mut registry = TcpStream::connect(self.upstream)?;
+        registry.write_all(&head(request, request.body.len() as u64))?;
+        registry.write_all(&request.body)?;
+        let mut bytes = Vec::new();
+        registry.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Passes on what the headers announce and less of a body. What the client still sends is not read,
+    /// so its connection is reset.
+    fn cut_upload(
+        &self,
+        client: &TcpStream,
+        mut from: impl BufRead,
+        request: &mut Request,
+        after: u64,
+    ) -> io::Result<()> {
+        let length = request.length().unwrap_or(after + 1);
+        from.by_ref().take(after).read_to_end(&mut request.body)?;
+        let mut registry = TcpStream::connect(self.upstream)?;
+        registry.write_all(&head(request, length))?;
+        registry.write_all(&request.body)?;
+        registry.shutdown(Shutdown::Write)?;
+        // The registry is done with it before the client learns anything.
+        let _ = registry.read_to_end(&mut Vec::new());
+        reset(client)
+    }
+}
+
+/// The request line and headers for the registry. It sees the proxy's own name as its host, so that
+/// the addresses it gives lead here.
+fn head(request: &Request, length: u64) -> Vec<u8> {
+    const OURS: [&str; 5] = ["connection", "content-length", "transfer-encoding", "expect", "authorization"];
+    let mut head = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", request.method, request.path);
+    for (name, value) in request.headers.iter().filter(|(name, _)| !OURS.contains(&name.as_str())) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !matches!(request.method.as_str(), "GET" | "HEAD" | "DELETE") {
+        head.push_str(&format!("Content-Length: {length}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+fn answer(mut client: &TcpStream, status: u16, headers: &[(&str, &str)], body: &str) -> io::Result<()> {
+    let mut text = format!("HTTP/1.1 {status} -\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    client.write_all(format!("{text}\r\n{body}").as_bytes())
+}
+
+/// Makes the close that follows a reset.
+fn reset(client: &TcpStream) -> io::Result<()> {
+    Ok(set_socket_linger(client, Some(Duration::ZERO))?)
+}
+
+fn body_start(answer: &[u8]) -> usize {
+    answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(answer.len(), |at| at + 4)
+}
