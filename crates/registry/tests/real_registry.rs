@@ -1,12 +1,6 @@
 //! Debian's docker-registry, and skopeo reading back what was pushed.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-};
+use std::path::{Path, PathBuf};
 
 use archway_oci::{
     Descriptor, Digest, Index, Manifest, Platform, Reference, json, media_type,
@@ -16,17 +10,14 @@ use archway_registry::{
     Client, ClientOptions, Error, Growing, Keychain, Pushed, TagRemoval, credentials::Credential,
 };
 use archway_testkit::{
-    RealRegistry, Skopeo,
+    FaultProxy, RealRegistry, Skopeo,
+    fault::{Fault, Rule, When},
     registry::{Options, PASSWORD, USER},
     tools,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncReadExt as _,
-    net::{TcpListener, TcpStream},
-};
 
 /// An image of one layer, its blobs in files.
 struct Image {
@@ -289,34 +280,6 @@ async fn damage_in_the_registrys_storage_is_noticed() {
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
 }
 
-/// Passes bytes on to the registry; the first connection that carries more than `limit` breaks.
-async fn breaking(registry: &RealRegistry, limit: u64) -> (String, Arc<AtomicBool>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let host = listener.local_addr().unwrap().to_string();
-    let (broken, target) = (Arc::new(AtomicBool::new(false)), registry.address());
-    let flag = broken.clone();
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let flag = flag.clone();
-            tokio::spawn(async move {
-                let mut far = TcpStream::connect(target).await.unwrap();
-                let ((near_in, mut near_out), (mut far_in, mut far_out)) = (near.split(), far.split());
-                let limit = if flag.load(SeqCst) { u64::MAX } else { limit };
-                let mut near_in = near_in.take(limit);
-                tokio::select! {
-                    sent = tokio::io::copy(&mut near_in, &mut far_out) => {
-                        if sent.is_ok_and(|sent| sent == limit) {
-                            flag.store(true, SeqCst);
-                        }
-                    }
-                    _ = tokio::io::copy(&mut far_in, &mut near_out) => {}
-                }
-            });
-        }
-    });
-    (host, broken)
-}
-
 #[tokio::test]
 async fn an_upload_survives_a_broken_connection() {
     if !tools::require_each(&["docker-registry", "skopeo"]) {
@@ -324,11 +287,14 @@ async fn an_upload_survives_a_broken_connection() {
     }
     let registry = RealRegistry::start().unwrap();
     let image = Image::new(&bytes(2_000_000));
-    for (name, chunk) in [("whole", u64::MAX), ("chunks", 700_000)] {
-        let (proxy, broken) = breaking(&registry, 1_000_000).await;
+    let last = format!("*/blobs/uploads/*{}", image.blobs.last().unwrap().digest.hex());
+    for (name, chunk, method, path) in [("whole", u64::MAX, "PUT", &*last), ("chunks", 700_000, "PATCH", "*")]
+    {
+        let rule = Rule::on(method, path, When::Nth(1), Fault::CutUpload(300_000));
+        let proxy = FaultProxy::start(registry.address(), vec![rule]).unwrap();
         let client = Client::new(ClientOptions { upload_chunk: chunk, ..ClientOptions::default() });
-        image.push(&client, &parse(format!("{proxy}/{name}:1")), &[]).await.unwrap();
-        assert!(broken.load(SeqCst), "{name}");
+        image.push(&client, &parse(format!("{}/{name}:1", proxy.host())), &[]).await.unwrap();
+        assert_eq!(proxy.struck(), 1, "{name}");
         read_back(&Skopeo::new(), &parse(registry.reference(&format!("{name}:1"))), &image);
     }
 }
