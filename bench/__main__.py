@@ -134,7 +134,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="size of the trees, to try the bench itself")
     parser.add_argument("--write", action="store_true", help="write the results also if not all was measured")
-    parser.add_argument("--add", action="store_true", help="write the results into those of the same machine and commit")
+    parser.add_argument("--add", action="store_true", help="write the results into those of the same machine")
     parser.add_argument("--render", action="store_true", help="write the page and the chart again, measure nothing")
     parser.add_argument("--archway", type=pathlib.Path, default=ROOT / "target/release/archway")
     parser.add_argument("--testkit", type=pathlib.Path, default=ROOT / "target/release/archway-testkit")

@@ -66,7 +66,8 @@ def _readme(results):
     lines = [
         "![Time of each case, next to BuildKit and Buildah](bench/results.svg)",
         "",
-        f"{facts['machine']}; {facts['date']}, commit {facts['commit']}. Medians of {facts['rounds']} rounds.",
+        f"{facts['machine']}; {facts['date']}, commit {facts['commit']}{_other_commits(results)}. "
+        f"Medians of {facts['rounds']} rounds.",
         "",
         "| case | what | archway | BuildKit | buildah |",
         "|---|---|---:|---:|---:|",
@@ -83,7 +84,7 @@ def _head(results):
     lines = [
         "# Benchmark results",
         "",
-        f"Written by `make bench` on {facts['date']}, commit {facts['commit']}; "
+        f"Written by `make bench` on {facts['date']}, commit {facts['commit']}{_other_commits(results)}; "
         f"[docs/performance.md](../docs/performance.md) says what it does. Medians of {facts['rounds']} rounds "
         "in which the tools took turns; *cold* rows begin with empty caches and an empty target repository.",
         "",
@@ -93,6 +94,12 @@ def _head(results):
         "![Time of each case](results.svg)",
     ]
     return "\n".join(lines)
+
+
+def _other_commits(results):
+    """Says which rows are of other commits."""
+    others = results.rows_by_other_commit().items()
+    return "".join(f" ({', '.join(f'*{row}*' for row in rows)}: {commit})" for commit, rows in others)
 
 
 def _tools_of(cases, results):

@@ -41,19 +41,33 @@ class Results:
         return max(sample.peak_bytes for sample in samples) if samples else None
 
     def take(self, other):
-        """Puts the rows of another run in the place of those here. Both have to be of one machine, commit and number of rounds."""
-        for fact in ("machine", "commit", "rounds"):
-            here, there = (str(results.facts.get(fact)).removesuffix("-dirty") for results in (self, other))
+        """Puts the rows of another run in the place of those here. Both have to be of one machine and number of
+        rounds; rows of another commit keep its name.
+        """
+        for fact in ("machine", "rounds"):
+            here, there = self.facts.get(fact), other.facts.get(fact)
             if here != there:
                 raise ValueError(f"results of another {fact} cannot be put together: {here}, {there}")
+        commit, own = (results.facts["commit"].removesuffix("-dirty") for results in (other, self))
+        others = self.facts.setdefault("other_commits", {})
         for row in other.rows():
             self.samples.pop(row, None)
             self.failures.pop(row, None)
+            others.pop(row, None)
+            if commit != own:
+                others[row] = commit
         self.samples.update(other.samples)
         self.failures.update(other.failures)
         added = {name: value for name, value in other.facts.items() if not self.facts.get(name)}
         self.facts.update(added)
         self.facts["versions"] |= other.facts["versions"]
+
+    def rows_by_other_commit(self):
+        """The rows that were measured at other commits than the rest, by commit."""
+        by_commit = {}
+        for row, commit in self.facts.get("other_commits", {}).items():
+            by_commit.setdefault(commit, []).append(row)
+        return by_commit
 
     def write(self, file):
         samples = {

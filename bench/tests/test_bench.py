@@ -49,6 +49,11 @@ class Samples(unittest.TestCase):
         self.assertEqual(here.median("ctx", "archway"), 9.0)
         self.assertEqual(here.median("base", "buildkit"), 4.0)
         self.assertEqual(here.failure("start", "buildah"), "too many <layers>")
+        self.assertEqual(here.rows_by_other_commit(), {})
+        other.facts["commit"] = "def"
+        here.take(other)
+        self.assertEqual(here.rows_by_other_commit(), {"def": ["ctx"]})
+        self.assertIn("commit abc (*ctx*: def)", report.render(here))
         with self.assertRaisesRegex(ValueError, "machine"):
             here.take(Results({**here.facts, "machine": "two"}))
 
