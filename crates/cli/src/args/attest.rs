@@ -247,7 +247,7 @@ mod tests {
                 Some("did you mean `provenance`?"),
             ),
             (&[], Some("mode=maximum"), "unknown mode `maximum`", Some("did you mean `max`?")),
-            (&[], Some("version=v2"), "unknown version of SLSA provenance `v2`", Some("did you mean `v1`?")),
+            (&[], Some("version=v2"), "unknown version of SLSA provenance `v2`", Some("known: v1, v0.2")),
             (
                 &[],
                 Some("bilder-id=x"),
