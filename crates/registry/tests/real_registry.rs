@@ -339,9 +339,15 @@ async fn a_tag_is_removed_alone() {
     for tag in &tags {
         image.push(&client, tag, &[]).await.unwrap();
     }
-    assert_eq!(client.tags(&tags[0], "lease-").await.unwrap(), ["lease-1", "lease-2"]);
+    // In no order that this registry promises.
+    let names = async |prefix: &str| {
+        let mut names = client.tags(&tags[0], prefix).await.unwrap();
+        names.sort();
+        names
+    };
+    assert_eq!(names("lease-").await, ["lease-1", "lease-2"]);
     assert_eq!(client.delete_tag(&tags[1]).await.unwrap(), TagRemoval::Removed);
-    assert_eq!(client.tags(&tags[0], "").await.unwrap(), ["1", "lease-2"]);
+    assert_eq!(names("").await, ["1", "lease-2"]);
     // All point at the same manifest, which stays.
     pull(&client, &tags[0], &image).await;
     pull(&client, &tags[2], &image).await;
