@@ -41,7 +41,7 @@ fn meta<'a>(entry: &'a Entry, size: u64, bytes: &'a [u8]) -> Meta<'a> {
 }
 
 /// How many bytes of a file of `size` are to be read.
-fn wanted(keep: Keep, size: u64) -> u64 {
+pub(super) fn wanted(keep: Keep, size: u64) -> u64 {
     match keep {
         Keep::Nothing => 0,
         Keep::Head(count) => size.min(count as u64),

@@ -10,6 +10,7 @@
 //!
 //! Layers are hostile: what they may take of memory is a [`Budget`], and links never lead out of the root.
 
+mod delta;
 mod file;
 mod layer;
 mod stored;
@@ -199,6 +200,14 @@ pub enum ContentsError {
     Budget {
         /// What was allowed.
         total: u64,
+    },
+    /// A delta cannot be read.
+    #[error("cannot read {}", path.display())]
+    Delta {
+        /// What of it.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// A hard link to something the archive does not have before it.
     #[error("`{}` is a hard link to `{}`, which is not there", path.display(), target.display())]

@@ -223,6 +223,29 @@ fn any_compression_and_layout_is_read() {
 }
 
 #[test]
+fn a_delta_holds_what_its_layer_holds() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    trees::make(dir.path(), &trees::sample(), 4);
+    let mut tar = Vec::new();
+    let options = LayerOptions { compression: Compression::None, ..LayerOptions::default() };
+    write_layer(dir.path(), &options, &mut tar).expect("layer");
+    let keeps: [&(dyn Fn(&Meta<'_>) -> Keep + Sync); 4] =
+        [&whole, &|_| Keep::Nothing, &|_| Keep::Head(3), &|file| {
+            if file.head.starts_with(b"content") { Keep::Head(HEAD * 2) } else { Keep::Whole { limit: 9 } }
+        }];
+    for (number, keep) in keeps.into_iter().enumerate() {
+        let layer = LayerContents::read(tar.as_slice(), keep).expect("the layer");
+        let delta = LayerContents::of_delta(dir.path(), &Budget::new(1 << 30), &keep).expect("the delta");
+        assert_eq!(shown(delta.iter()), shown(layer.iter()), "{number}");
+        assert!(delta.to_bytes(|_, _| true) == layer.to_bytes(|_, _| true), "{number}: more than entries");
+    }
+    let missing = LayerContents::of_delta(&dir.path().join("nowhere"), &Budget::new(1 << 30), &whole);
+    assert!(matches!(missing, Err(ContentsError::Delta { .. })));
+    let much = LayerContents::of_delta(dir.path(), &Budget::new(10_000), &whole);
+    assert!(matches!(much, Err(ContentsError::Budget { total: 10_000 })));
+}
+
+#[test]
 fn holes_are_zeros() {
     let mut header = entry(b'S', "sparse", "", b"");
     // Old GNU: 4 bytes of data at 0, 4 at 1000; 1010 bytes.

@@ -1,19 +1,19 @@
 //! The files of an image that was just built, before anybody gets it.
 //!
 //! Looked at are the layers that were made on this machine, and what was found in each is kept in the store: a
-//! layer is read once, however many builds have it. Layers that have their place in a registry - those of bases,
+//! layer is read once, however many builds have it, from its delta if that is there. Layers that have their place in a registry - those of bases,
 //! mostly - are not fetched for this.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use archway_audit::{Audited, Policy, Severity, is_evidence};
-use archway_engine::BuiltImage;
+use archway_engine::{BuiltImage, Layer};
 use archway_layer::{
     Layout,
     contents::{LayerContents, ReadOptions, read_layer},
 };
 use archway_oci::{
-    Descriptor, Digest, Platform,
+    Digest, Platform,
     media_type::{LayerCompression, layer_compression},
 };
 use archway_report::Event;
@@ -107,21 +107,22 @@ fn warnings(audit: &BuiltAudit) -> Vec<String> {
 
 /// Of each layer that is here, what matters of it.
 async fn known_layers(store: &Store, images: &[BuiltImage]) -> Result<Known, Error> {
-    let layers: BTreeMap<(Digest, Layout), Descriptor> = images
+    let layers: BTreeMap<(Digest, Layout), &Layer> = images
         .iter()
         .flat_map(|image| {
             let layout = layout(&image.platform);
-            image.layers.iter().filter(|layer| layer.origin.is_none()).map(move |layer| {
-                let descriptor = layer.descriptor.clone();
-                ((descriptor.digest.clone(), layout), descriptor)
-            })
+            image
+                .layers
+                .iter()
+                .filter(|layer| layer.origin.is_none())
+                .map(move |layer| ((layer.descriptor.digest.clone(), layout), layer))
         })
         .collect();
-    let reading = layers.into_iter().map(|(key, descriptor)| {
-        let store = store.clone();
+    let reading = layers.into_iter().map(|(key, layer)| {
+        let (store, layer) = (store.clone(), layer.clone());
         async move {
             let layout = key.1;
-            let read = tokio::task::spawn_blocking(move || evidence(&store, &descriptor, layout));
+            let read = tokio::task::spawn_blocking(move || evidence(&store, &layer, layout));
             let read = read.await.expect("reading a layer does not panic")?;
             Ok::<_, Error>(read.map(|contents| (key, Arc::new(contents))))
         }
@@ -132,25 +133,37 @@ async fn known_layers(store: &Store, images: &[BuiltImage]) -> Result<Known, Err
 }
 
 /// What the store knows of a layer, or what is found by reading it; `None`: it is not here.
-fn evidence(store: &Store, layer: &Descriptor, layout: Layout) -> Result<Option<LayerContents>, Error> {
+fn evidence(store: &Store, layer: &Layer, layout: Layout) -> Result<Option<LayerContents>, Error> {
     // Another number for every change of what is kept, or of what it means.
     let facts = store.facts(match layout {
         Layout::Unix => "audit-1",
         Layout::Windows => "audit-1-windows",
     });
-    if let Some(known) = facts.load(&layer.digest)?.as_deref().and_then(LayerContents::from_bytes) {
+    let digest = &layer.descriptor.digest;
+    if let Some(known) = facts.load(digest)?.as_deref().and_then(LayerContents::from_bytes) {
         return Ok(Some(known));
     }
-    let Some(file) = store.blobs().open(&layer.digest)? else { return Ok(None) };
-    let compression = layer_compression(&layer.media_type).unwrap_or(LayerCompression::Gzip);
-    let options = ReadOptions { layout, ..ReadOptions::default() };
-    let read = read_layer(file, compression, &options, &[&Audited]).map_err(|source| {
-        let digest = layer.digest.clone();
+    let unreadable = |source| {
+        let digest = digest.clone();
         Error::Blob(Arc::new(Fault::Unreadable { digest, source }))
-    })?;
-    let contents = read.contents.into_iter().next().unwrap_or_default();
+    };
+    let options = ReadOptions { layout, ..ReadOptions::default() };
+    let delta = match layout {
+        Layout::Unix => store.layers().extracted(&layer.diff_id)?,
+        // Paths stand otherwise in these.
+        Layout::Windows => None,
+    };
+    let contents = if let Some(delta) = delta.map(|key| store.snapshots().path(&key)).transpose()?.flatten() {
+        LayerContents::of_delta(&delta, &options.budget, &Audited).map_err(unreadable)?
+    } else if let Some(file) = store.blobs().open(digest)? {
+        let compression = layer_compression(&layer.descriptor.media_type).unwrap_or(LayerCompression::Gzip);
+        let read = read_layer(file, compression, &options, &[&Audited]).map_err(unreadable)?;
+        read.contents.into_iter().next().unwrap_or_default()
+    } else {
+        return Ok(None);
+    };
     let kept = contents.to_bytes(|_, entry| is_evidence(entry));
-    facts.save(&layer.digest, &kept)?;
+    facts.save(digest, &kept)?;
     Ok(LayerContents::from_bytes(&kept))
 }
 
