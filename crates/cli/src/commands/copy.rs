@@ -4,7 +4,7 @@ use archway_orchestrator::index_tools::{self, Copied, Transfers};
 
 use crate::{
     args::{CopyArgs, ProgressMode, RegistryArgs},
-    error::{CliError, Exit},
+    error::CliError,
     progress::{self, Progress},
     session::Session,
     table,
@@ -19,13 +19,7 @@ pub(crate) fn run(args: &CopyArgs, registries: &RegistryArgs) -> Result<(), CliE
     let shown = progress::shown(args.progress);
     let progress = Progress::start(args.progress);
     let context = session.context(progress.events());
-    let outcome = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            copied = index_tools::copy(&context, &request) => Ok(copied?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    });
+    let outcome = super::until_interrupted(&session, index_tools::copy(&context, &request));
     progress.finish();
     let copied = outcome?;
     if matches!(shown, ProgressMode::Tty | ProgressMode::Plain) {

@@ -7,7 +7,7 @@ use archway_report::Events;
 
 use crate::{
     args::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs, ProgressMode, RegistryArgs},
-    error::{CliError, Exit},
+    error::CliError,
     progress::{self, Progress},
     session::Session,
 };
@@ -30,13 +30,7 @@ fn create(args: &IndexCreateArgs, registries: &RegistryArgs) -> Result<(), CliEr
     let shown = progress::shown(args.progress);
     let progress = Progress::start(args.progress);
     let context = session.context(progress.events());
-    let outcome = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            created = index_tools::create(&context, &request) => Ok(created?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    });
+    let outcome = super::until_interrupted(&session, index_tools::create(&context, &request));
     progress.finish();
     let created = outcome?;
     if matches!(shown, ProgressMode::Tty | ProgressMode::Plain) {
@@ -64,13 +58,7 @@ fn annotate(args: &IndexAnnotateArgs, registries: &RegistryArgs) -> Result<(), C
     }
     let session = Session::start(registries)?;
     let context = session.context(Events::ignored());
-    let annotated = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            annotated = index_tools::annotate(&context, &request) => Ok(annotated?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    })?;
+    let annotated = super::until_interrupted(&session, index_tools::annotate(&context, &request))?;
     for published in &annotated.published {
         match annotated.before == annotated.descriptor.digest {
             true => anstream::eprintln!("{} already is so", published.target),

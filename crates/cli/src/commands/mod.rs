@@ -21,7 +21,24 @@ use archway_oci::Descriptor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::CliError;
+use crate::{
+    error::{CliError, Exit},
+    session::Session,
+};
+
+/// Runs an operation to its end. Ctrl-C or a polite kill drops it where it is.
+pub(crate) fn until_interrupted<T>(
+    session: &Session,
+    operation: impl Future<Output = Result<T, archway_orchestrator::Error>>,
+) -> Result<T, CliError> {
+    session.runtime.block_on(async {
+        let interrupt = interrupt();
+        tokio::select! {
+            done = operation => Ok(done?),
+            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
+        }
+    })
+}
 
 /// Cancelled by Ctrl-C or a polite kill. The second one ends the program at once.
 pub(crate) fn interrupt() -> CancellationToken {
@@ -39,7 +56,7 @@ pub(crate) fn interrupt() -> CancellationToken {
                 _ = terminate.recv() => {}
             }
             if cancel.is_cancelled() {
-                std::process::exit(crate::error::Exit::Interrupted as i32);
+                std::process::exit(Exit::Interrupted as i32);
             }
             cancel.cancel();
         }

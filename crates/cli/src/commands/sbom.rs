@@ -7,7 +7,7 @@ use archway_report::Events;
 
 use crate::{
     args::{RegistryArgs, SbomArgs, SbomFormat},
-    error::{self, CliError, Exit},
+    error::{self, CliError},
     session::Session,
     table,
 };
@@ -20,13 +20,8 @@ pub(crate) fn run(args: &SbomArgs, registries: &RegistryArgs) -> Result<(), CliE
     }
     let session = Session::start(registries)?;
     let context = session.context(Events::ignored());
-    let images = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            images = bom::catalogs(&context, &location, &platforms, args.pull) => Ok(images?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    })?;
+    let images =
+        super::until_interrupted(&session, bom::catalogs(&context, &location, &platforms, args.pull))?;
     let text = match args.format {
         SbomFormat::Table => listed(&images),
         SbomFormat::Spdx => document(&images, Format::Spdx)?,

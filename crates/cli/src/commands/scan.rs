@@ -20,13 +20,8 @@ pub(crate) fn run(args: &ScanArgs, registries: &RegistryArgs) -> Result<(), CliE
     let (platforms, spec) = (args.platforms()?, args.spec()?);
     let session = Session::start(registries)?;
     let context = session.context(Events::ignored());
-    let report = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            report = bom::scan(&context, &location, &platforms, args.pull, &spec) => Ok(report?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    })?;
+    let report =
+        super::until_interrupted(&session, bom::scan(&context, &location, &platforms, args.pull, &spec))?;
     match args.format {
         Format::Json => {
             anstream::println!("{}", serde_json::to_string_pretty(&report).expect("plain data"));

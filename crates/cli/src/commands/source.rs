@@ -6,7 +6,7 @@ use archway_report::Events;
 
 use crate::{
     args::{Bundling, RegistryArgs, SourceBundleArgs},
-    error::{CliError, Exit},
+    error::CliError,
     session::Session,
 };
 
@@ -21,13 +21,7 @@ pub(crate) fn run(args: &SourceBundleArgs, registries: &RegistryArgs) -> Result<
         credentials: &credentials,
     };
     let operation = session.context(Events::ignored());
-    let written = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            written = bundle::write(&operation, wanted, &destination) => Ok(written?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    })?;
+    let written = super::until_interrupted(&session, bundle::write(&operation, wanted, &destination))?;
     anstream::println!("{}", written.digest);
     Ok(())
 }

@@ -6,7 +6,7 @@ use archway_orchestrator::verify::{self, Finding, Severity, Verification};
 
 use crate::{
     args::{Format, IndexVerifyArgs, RegistryArgs},
-    error::{self, CliError, Exit},
+    error::{self, CliError},
     progress::Progress,
     session::Session,
     table,
@@ -20,13 +20,7 @@ pub(crate) fn run(args: &IndexVerifyArgs, registries: &RegistryArgs) -> Result<(
     let session = Session::start(registries)?;
     let progress = Progress::start(args.progress);
     let context = session.context(progress.events());
-    let outcome = session.runtime.block_on(async {
-        let interrupt = super::interrupt();
-        tokio::select! {
-            verified = verify::verify(&context, &request) => Ok(verified?),
-            () = interrupt.cancelled() => Err(CliError::Reported(Exit::Interrupted)),
-        }
-    });
+    let outcome = super::until_interrupted(&session, verify::verify(&context, &request));
     progress.finish();
     let verification = outcome?;
     match args.format {
