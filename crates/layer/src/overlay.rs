@@ -4,6 +4,8 @@
 //! `filesystems/overlayfs.rst`, "whiteouts and opaque directories"); the tar form is image-spec
 //! `layer.md`, "Whiteouts".
 
+use rustix::io::Errno;
+
 use crate::path;
 
 /// Whether a tree uses overlayfs's markers.
@@ -21,6 +23,22 @@ pub(crate) const OPAQUE_XATTR: &str = "user.overlay.opaque";
 pub(crate) const TRUSTED_OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// Kernels use other values of the opaque attribute for other purposes (`x`: see "xwhiteouts").
 pub(crate) const OPAQUE_VALUE: &[u8] = b"y";
+
+/// Whether a directory of a delta hides those below it. `value` reads one of its extended attributes.
+pub(crate) fn is_opaque(
+    mut value: impl FnMut(&str, &mut [u8]) -> Result<usize, Errno>,
+) -> Result<bool, Errno> {
+    for name in [OPAQUE_XATTR, TRUSTED_OPAQUE_XATTR] {
+        let mut bytes = [0; 2];
+        match value(name, &mut bytes) {
+            Ok(length) if &bytes[..length] == OPAQUE_VALUE => return Ok(true),
+            // RANGE: longer than any value that means opaque.
+            Ok(_) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(false)
+}
 
 /// Prefix of a whiteout's tar name.
 pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";

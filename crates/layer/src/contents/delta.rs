@@ -13,8 +13,6 @@ use std::{
     sync::Arc,
 };
 
-use rustix::io::Errno;
-
 use super::{Budget, ContentsError, Entry, HEAD, Keep, Kind, LayerContents, Meta, Selector, file::wanted};
 use crate::{overlay, path};
 
@@ -30,7 +28,8 @@ impl LayerContents {
         while let Some(directory) = directories.pop() {
             let place = delta.join(OsStr::from_bytes(&directory));
             let failed = |source| ContentsError::Delta { path: place.clone(), source };
-            if is_opaque(&place).map_err(failed)? {
+            let is_opaque = overlay::is_opaque(|name, value| rustix::fs::lgetxattr(&place, name, value));
+            if is_opaque.map_err(io::Error::from).map_err(failed)? {
                 contents.opaque.insert(directory.clone());
             }
             for member in place.read_dir().map_err(failed)? {
@@ -69,19 +68,6 @@ impl LayerContents {
 
 fn mode(metadata: &Metadata) -> u32 {
     metadata.mode() & 0o7777
-}
-
-fn is_opaque(directory: &Path) -> io::Result<bool> {
-    for name in [overlay::OPAQUE_XATTR, overlay::TRUSTED_OPAQUE_XATTR] {
-        let mut value = [0; 2];
-        match rustix::fs::lgetxattr(directory, name, &mut value[..]) {
-            Ok(length) if &value[..length] == overlay::OPAQUE_VALUE => return Ok(true),
-            // RANGE: longer than any value that means opaque.
-            Ok(_) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(false)
 }
 
 /// What the selector keeps of the file at `place`.

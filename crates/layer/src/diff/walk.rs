@@ -141,7 +141,7 @@ impl<S: Sink> Walk<'_, S> {
                 members.extend(self.classify(fd.as_fd(), &path, name)?);
             }
         }
-        if self.markers == Markers::Translate && self.is_opaque(fd.as_fd(), &path)? {
+        if self.markers == Markers::Translate && is_opaque(fd.as_fd(), &path)? {
             members.push(Member { name: overlay::OPAQUE_NAME.to_vec(), stat: None });
         }
         members.sort_unstable_by(|a, b| b.name.cmp(&a.name));
@@ -270,19 +270,11 @@ impl<S: Sink> Walk<'_, S> {
         }
         Ok(kept)
     }
+}
 
-    fn is_opaque(&self, fd: BorrowedFd<'_>, path: &[u8]) -> Result<bool, DiffError> {
-        for name in [overlay::OPAQUE_XATTR, overlay::TRUSTED_OPAQUE_XATTR] {
-            let mut value = [0; 2];
-            match rustix::fs::fgetxattr(fd, name, &mut value[..]) {
-                Ok(length) if &value[..length] == overlay::OPAQUE_VALUE => return Ok(true),
-                // RANGE: longer than any value that means opaque.
-                Ok(_) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => {}
-                Err(errno) => return Err(failed("read an extended attribute of", path)(errno)),
-            }
-        }
-        Ok(false)
-    }
+fn is_opaque(directory: BorrowedFd<'_>, path: &[u8]) -> Result<bool, DiffError> {
+    let read = |name: &str, value: &mut [u8]| rustix::fs::fgetxattr(directory, name, value);
+    overlay::is_opaque(read).map_err(failed("read an extended attribute of", path))
 }
 
 fn entry(path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
