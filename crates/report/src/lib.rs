@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Number of log lines kept for the error report of a failed step.
 pub const LOG_TAIL_LINES: usize = 20;
 
-/// One step of the build, by its position in [`Event::Planned`].
+/// One step of the build: its position in [`Event::Planned`], or a number beyond, see [`Event::StepFound`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(pub u32);
@@ -29,9 +29,9 @@ pub struct Step {
     pub runs_on: Platform,
     /// Name of the stage, or its number.
     pub stage: String,
-    /// Position in its stage, from 1.
+    /// Position in its stage, from 1; 0 for work that a builder does besides the Dockerfile's.
     pub position: u32,
-    /// Number of steps of its stage.
+    /// Number of steps of its stage; 0 likewise.
     pub total: u32,
     /// The instruction, on one line: `RUN make install`.
     pub name: String,
@@ -108,6 +108,11 @@ pub enum Event {
         steps: Vec<Step>,
         /// All requested platforms with their strategy, in request order.
         platforms: Vec<PlatformPlan>,
+    },
+    /// A builder on another machine has found a step; such a builder knows its steps only as it comes to them.
+    StepFound {
+        /// The step. Its number was not used before in this build.
+        step: Step,
     },
     /// A step began (looked up in the cache already: it is running).
     StepStarted {
@@ -331,11 +336,15 @@ pub enum Reason {
     Cancelled,
     /// This machine failed: disk full, store unreadable, sandbox not available.
     BuilderFailed,
+    /// No daemon that builds for the platform could be reached.
+    BuilderUnavailable,
+    /// The daemon that built it is gone.
+    BuilderLost,
 }
 
 impl Reason {
     /// All of them, in the order of their documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::StepFailed,
         Self::OutOfMemory,
         Self::SourceMissing,
@@ -348,6 +357,8 @@ impl Reason {
         Self::TimedOut,
         Self::Cancelled,
         Self::BuilderFailed,
+        Self::BuilderUnavailable,
+        Self::BuilderLost,
     ];
 
     /// Its name, as in JSON.
@@ -365,6 +376,8 @@ impl Reason {
             Self::TimedOut => "TimedOut",
             Self::Cancelled => "Cancelled",
             Self::BuilderFailed => "BuilderFailed",
+            Self::BuilderUnavailable => "BuilderUnavailable",
+            Self::BuilderLost => "BuilderLost",
         }
     }
 
@@ -372,7 +385,12 @@ impl Reason {
     /// may succeed when it is tried again.
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::FetchFailed | Self::ImagePullFailed | Self::PushFailed | Self::BuilderFailed => true,
+            Self::FetchFailed
+            | Self::ImagePullFailed
+            | Self::PushFailed
+            | Self::BuilderFailed
+            | Self::BuilderUnavailable
+            | Self::BuilderLost => true,
             Self::StepFailed
             | Self::OutOfMemory
             | Self::SourceMissing
@@ -472,7 +490,7 @@ mod tests {
     fn what_the_source_or_somebody_causes_is_not_tried_again() {
         let retryable: Vec<&str> =
             Reason::ALL.into_iter().filter(|reason| reason.is_retryable()).map(Reason::as_str).collect();
-        assert_eq!(retryable, ["FetchFailed", "ImagePullFailed", "PushFailed", "BuilderFailed"]);
+        assert_eq!(retryable, ["FetchFailed", "ImagePullFailed", "PushFailed", "BuilderFailed", "BuilderUnavailable", "BuilderLost"]);
         assert!(Reason::ALL.into_iter().all(|reason| !(reason.is_retryable() && reason.is_decision())));
     }
 

@@ -1,0 +1,221 @@
+//! How a build ends that does not succeed.
+
+use archway_report::Reason;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use super::progress::Progress;
+use crate::Endpoint;
+
+/// Why a build by a daemon failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// The daemon is gone: it, its machine or the network between.
+    #[error("{endpoint} is gone")]
+    Lost {
+        /// Where it was.
+        endpoint: Endpoint,
+        /// What was noticed.
+        source: Box<Status>,
+    },
+    /// Stopped on request.
+    #[error("cancelled")]
+    Cancelled,
+    /// A command ended with another exit code than 0.
+    #[error("the command ended with exit code {code}")]
+    Exit {
+        /// The exit code.
+        code: i32,
+        /// The step.
+        failed: Failed,
+    },
+    /// Something else went wrong there.
+    #[error("{message}")]
+    Daemon {
+        /// What the daemon says.
+        message: String,
+        /// Its class.
+        reason: Reason,
+        /// The step, as far as it is known.
+        failed: Failed,
+    },
+}
+
+/// The step that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failed {
+    /// Its name as the daemon has it: `[build 2/5] RUN make`.
+    pub step: Option<String>,
+    /// Where it is written.
+    pub place: Option<Place>,
+    /// Its last lines of output.
+    pub log_tail: Vec<String>,
+}
+
+/// Lines of the Dockerfile, from 1, the last one included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// First line.
+    pub first: u32,
+    /// Last line.
+    pub last: u32,
+}
+
+impl SolveError {
+    /// What the daemon's answer to a build means.
+    pub(super) fn of(endpoint: &Endpoint, status: Status, progress: &Progress) -> Self {
+        // `Unavailable` is what the connection says; the daemon's own errors have other codes.
+        if status.code() == Code::Unavailable {
+            return Self::Lost { endpoint: endpoint.clone(), source: Box::new(status) };
+        }
+        let details = Details::of(&status);
+        let vertex = details.vertex.as_deref().or_else(|| progress.failed());
+        let (step, log_tail) = vertex.and_then(|vertex| progress.step(vertex)).unzip();
+        let failed = Failed {
+            step: step.map(str::to_owned),
+            place: details.place,
+            log_tail: log_tail.unwrap_or_default(),
+        };
+        let message = status.message().strip_prefix("failed to solve: ").unwrap_or(status.message()).to_owned();
+        if let Some(code) = exit_code(&message) {
+            return Self::Exit { code, failed };
+        }
+        let reason = reason(&message, failed.step.as_deref());
+        Self::Daemon { message, reason, failed }
+    }
+
+    /// Its class.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Lost { .. } => Reason::BuilderLost,
+            Self::Cancelled => Reason::Cancelled,
+            // 137: killed, which a daemon whose memory is limited does to its largest process.
+            Self::Exit { .. } => Reason::StepFailed,
+            Self::Daemon { reason, .. } => *reason,
+        }
+    }
+
+    /// The step, if it is about one.
+    pub fn failed(&self) -> Option<&Failed> {
+        match self {
+            Self::Exit { failed, .. } | Self::Daemon { failed, .. } => Some(failed),
+            Self::Lost { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+/// The exit code in `process "…" did not complete successfully: exit code: 2`.
+fn exit_code(message: &str) -> Option<i32> {
+    if !message.contains("did not complete successfully") {
+        return None;
+    }
+    let (_, code) = message.rsplit_once("exit code: ")?;
+    code.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The class of an error that is no exit code, by what BuildKit says: its errors have no codes for it.
+fn reason(message: &str, step: Option<&str>) -> Reason {
+    let says = |text: &str| message.contains(text);
+    let is_copy = step.is_some_and(|step| step.contains("] COPY") || step.contains("] ADD"));
+    if says("out of memory") || says("OOM") {
+        Reason::OutOfMemory
+    } else if says("changed while it was read") {
+        Reason::SourceChanged
+    } else if says("failed to push") || step.is_some_and(|step| step.starts_with("exporting")) {
+        Reason::PushFailed
+    } else if says("failed to calculate checksum of ref") || is_copy && says("not found") {
+        Reason::SourceMissing
+    } else if says("failed to resolve source metadata") || says("failed to copy: ") || says("pull access denied") {
+        Reason::ImagePullFailed
+    } else if says("exec format error") {
+        Reason::EmulationUnavailable
+    } else if says("no space left on device") {
+        Reason::BuilderFailed
+    } else {
+        Reason::StepFailed
+    }
+}
+
+/// What a gRPC status of BuildKit has besides its message.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Details {
+    /// Digest of the vertex that failed.
+    vertex: Option<String>,
+    /// Where that is written.
+    place: Option<Place>,
+}
+
+impl Details {
+    /// Details are JSON in messages that name their Go type; those that are not understood are left out.
+    fn of(status: &Status) -> Self {
+        let mut found = Self::default();
+        let Ok(all) = bollard_buildkit_proto::google::rpc::Status::decode(status.details()) else { return found };
+        for detail in all.details {
+            if detail.type_url.contains("errdefs.Vertex") {
+                let vertex: Option<Vertex> = serde_json::from_slice(&detail.value).ok();
+                found.vertex = vertex.map(|vertex| vertex.digest).or(found.vertex);
+            } else if detail.type_url.contains("errdefs.Source") {
+                let source: Option<Source> = serde_json::from_slice(&detail.value).ok();
+                let range = source.and_then(|source| source.ranges.into_iter().next());
+                found.place = range.map(Place::from).or(found.place);
+            }
+        }
+        found
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Vertex {
+    digest: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Source {
+    #[serde(default)]
+    ranges: Vec<Range>,
+}
+
+#[derive(serde::Deserialize)]
+struct Range {
+    start: Position,
+    end: Position,
+}
+
+#[derive(serde::Deserialize)]
+struct Position {
+    line: u32,
+}
+
+impl From<Range> for Place {
+    fn from(range: Range) -> Self {
+        Self { first: range.start.line, last: range.end.line }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_at_the_end() {
+        let message = r#"process "/bin/sh -c echo exit code: 4; exit 3" did not complete successfully: exit code: 3"#;
+        assert_eq!(exit_code(message), Some(3));
+        assert_eq!(exit_code("exit code: 3"), None);
+    }
+
+    #[test]
+    fn classes_are_told_by_words() {
+        let missing = r#"failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found"#;
+        let pull = "r.example/x: failed to resolve source metadata for r.example/x: not found";
+        let push = "failed to push r.example/app: unexpected status: 500";
+        for (message, step, want) in [
+            (missing, Some("[2/2] COPY x ."), Reason::SourceMissing),
+            (pull, None, Reason::ImagePullFailed),
+            (push, Some("exporting to image"), Reason::PushFailed),
+            ("write /x: no space left on device", Some("[2/2] RUN x"), Reason::BuilderFailed),
+            ("something", Some("[2/2] RUN x"), Reason::StepFailed),
+        ] {
+            assert_eq!(reason(message, step), want, "{message}");
+        }
+    }
+}
