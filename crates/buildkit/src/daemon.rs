@@ -108,6 +108,23 @@ impl Daemon {
         Ok(usage)
     }
 
+    /// How many builds it is busy with.
+    ///
+    /// # Errors
+    /// The daemon's own, and those of a connection that broke.
+    pub async fn running(&self) -> Result<usize, Status> {
+        let request = control::BuildHistoryRequest { active_only: true, early_exit: true, ..Default::default() };
+        let events = async {
+            let mut events = self.control().listen_build_history(request).await?.into_inner();
+            let mut running = 0;
+            while let Some(event) = events.message().await? {
+                running += usize::from(event.r#type == i32::from(control::BuildHistoryEventType::Started));
+            }
+            Ok(tonic::Response::new(running))
+        };
+        within(ANSWER_TIMEOUT, events).await
+    }
+
     /// Whether it still answers.
     ///
     /// # Errors
