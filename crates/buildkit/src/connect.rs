@@ -205,7 +205,8 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_with_connector(once)
             .await;
-        let mut connection = Self { channel: Channel::balance_list(std::iter::empty()), is_private, messages };
+        let mut connection =
+            Self { channel: Channel::balance_list(std::iter::empty()), is_private, messages };
         match channel {
             Ok(channel) => connection.channel = channel,
             Err(error) => return Err(connection.explain(node, Status::from_error(error.into()))),
@@ -229,7 +230,8 @@ impl Connection {
         }
         let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
         if is_tcp && node.tls.is_none() && status.code() != Code::Unimplemented {
-            let what = "does not speak HTTP/2 in the clear; it may want certificates (--cacert, --cert, --key)";
+            let what =
+                "does not speak HTTP/2 in the clear; it may want certificates (--cacert, --cert, --key)";
             return ConnectError::Protocol { endpoint, what };
         }
         ConnectError::NotBuildKit { endpoint, source: Box::new(status) }
@@ -237,7 +239,7 @@ impl Connection {
 }
 
 /// The cause of an error that is of this type.
-fn source_of<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> Option<&E> {
+fn source_of<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut current = Some(error);
     while let Some(error) = current {
         if let Some(found) = error.downcast_ref::<E>() {

@@ -57,8 +57,7 @@ impl Daemon {
         let connection = Connection::open(node).await?;
         let mut control = client(&connection);
         let endpoint = &node.endpoint;
-        let timeout =
-            |_| ConnectError::Timeout { endpoint: endpoint.clone(), limit: ANSWER_TIMEOUT };
+        let timeout = |_| ConnectError::Timeout { endpoint: endpoint.clone(), limit: ANSWER_TIMEOUT };
         let info = tokio::time::timeout(ANSWER_TIMEOUT, control.info(control::InfoRequest {}));
         let version = match info.await.map_err(timeout)? {
             Ok(info) => info.into_inner().buildkit_version.unwrap_or_default().version,
@@ -67,9 +66,16 @@ impl Daemon {
             Err(status) => return Err(connection.explain(node, status)),
         };
         if is_too_old(&version) {
-            return Err(ConnectError::TooOld { endpoint: endpoint.clone(), found: version, needed: OLDEST.0 });
+            return Err(ConnectError::TooOld {
+                endpoint: endpoint.clone(),
+                found: version,
+                needed: OLDEST.0,
+            });
         }
-        let workers = tokio::time::timeout(ANSWER_TIMEOUT, control.list_workers(control::ListWorkersRequest::default()));
+        let workers = tokio::time::timeout(
+            ANSWER_TIMEOUT,
+            control.list_workers(control::ListWorkersRequest::default()),
+        );
         let workers = match workers.await.map_err(timeout)? {
             Ok(workers) => workers.into_inner().record.into_iter().map(Worker::from).collect(),
             Err(status) => return Err(connection.explain(node, status)),
@@ -97,7 +103,8 @@ impl Daemon {
     /// # Errors
     /// The daemon's own, and those of a connection that broke.
     pub async fn disk_usage(&self) -> Result<DiskUsage, Status> {
-        let request = self.control().disk_usage(control::DiskUsageRequest::default());
+        let mut control = self.control();
+        let request = control.disk_usage(control::DiskUsageRequest::default());
         let records = within(ANSWER_TIMEOUT, request).await?.record;
         let mut usage = DiskUsage::default();
         for record in records {
@@ -113,7 +120,8 @@ impl Daemon {
     /// # Errors
     /// The daemon's own, and those of a connection that broke.
     pub async fn running(&self) -> Result<usize, Status> {
-        let request = control::BuildHistoryRequest { active_only: true, early_exit: true, ..Default::default() };
+        let request =
+            control::BuildHistoryRequest { active_only: true, early_exit: true, ..Default::default() };
         let events = async {
             let mut events = self.control().listen_build_history(request).await?.into_inner();
             let mut running = 0;

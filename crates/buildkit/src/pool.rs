@@ -136,8 +136,12 @@ mod tests {
         let all = candidates(&[0, 0, 0]);
         let first = order(&all, "app")[0];
         // Others may come and go.
-        let fewer: Vec<Candidate> =
-            all.iter().enumerate().filter(|(index, _)| *index == first || *index == (first + 1) % 3).map(|(_, c)| c.clone()).collect();
+        let fewer: Vec<Candidate> = all
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index == first || *index == (first + 1) % 3)
+            .map(|(_, c)| c.clone())
+            .collect();
         assert_eq!(fewer[order(&fewer, "app")[0]], all[first]);
         let spread: std::collections::BTreeSet<usize> =
             (0..50).map(|source| order(&all, &format!("app-{source}"))[0]).collect();

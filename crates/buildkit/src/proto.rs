@@ -8,5 +8,4 @@ pub(crate) use bollard_buildkit_proto::{
         filesync::{packet as files, v1 as filesync},
         sshforward::v1 as ssh,
     },
-    pb,
 };

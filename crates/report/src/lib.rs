@@ -490,7 +490,17 @@ mod tests {
     fn what_the_source_or_somebody_causes_is_not_tried_again() {
         let retryable: Vec<&str> =
             Reason::ALL.into_iter().filter(|reason| reason.is_retryable()).map(Reason::as_str).collect();
-        assert_eq!(retryable, ["FetchFailed", "ImagePullFailed", "PushFailed", "BuilderFailed", "BuilderUnavailable", "BuilderLost"]);
+        assert_eq!(
+            retryable,
+            [
+                "FetchFailed",
+                "ImagePullFailed",
+                "PushFailed",
+                "BuilderFailed",
+                "BuilderUnavailable",
+                "BuilderLost"
+            ]
+        );
         assert!(Reason::ALL.into_iter().all(|reason| !(reason.is_retryable() && reason.is_decision())));
     }
 

@@ -38,7 +38,10 @@ impl auth_server::Auth for Auth {
         Ok(Response::new(CredentialsResponse::default()))
     }
 
-    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+    async fn fetch_token(
+        &self,
+        _: Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
         Err(Status::unimplemented("FetchToken"))
     }
 

@@ -73,7 +73,8 @@ impl Session {
         let mut request = Request::new(outgoing);
         let headers = request.metadata_mut();
         let header = |text: &str| {
-            MetadataValue::try_from(text).map_err(|_| Status::invalid_argument(format!("`{text}` is no header")))
+            MetadataValue::try_from(text)
+                .map_err(|_| Status::invalid_argument(format!("`{text}` is no header")))
         };
         headers.insert("x-docker-expose-session-uuid", header(&id)?);
         headers.insert("x-docker-expose-session-sharedkey", header(shared_key)?);
@@ -88,9 +89,9 @@ impl Session {
                 .initial_stream_window_size(4 << 20)
                 .initial_connection_window_size(16 << 20)
                 .add_routes(routes)
-                .serve_with_incoming(futures_util::stream::once(std::future::ready(
-                    Ok::<_, std::io::Error>(stream),
-                )))
+                .serve_with_incoming(futures_util::stream::once(std::future::ready(Ok::<_, std::io::Error>(
+                    stream,
+                ))))
                 .await;
         });
         Ok(Self { id, server })
@@ -113,9 +114,10 @@ fn routes(lent: Lent, is_private: bool) -> (Routes, Vec<&'static str>) {
     let mut methods = vec!["/grpc.health.v1.Health/Check"];
     let mut routes = Routes::new(proto::health::health_server::HealthServer::new(health::Health));
     if !lent.directories.is_empty() {
-        let service = proto::files::file_sync_server::FileSyncServer::new(files::Files::new(lent.directories))
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+        let service =
+            proto::files::file_sync_server::FileSyncServer::new(files::Files::new(lent.directories))
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE);
         routes = routes.add_service(service);
         methods.push("/moby.filesync.v1.FileSync/DiffCopy");
     }
@@ -135,8 +137,9 @@ fn routes(lent: Lent, is_private: bool) -> (Routes, Vec<&'static str>) {
         methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
     }
     if !lent.receivers.is_empty() {
-        let service = proto::filesync::file_send_server::FileSendServer::new(receive::Files::new(lent.receivers))
-            .max_decoding_message_size(MAX_MESSAGE);
+        let service =
+            proto::filesync::file_send_server::FileSendServer::new(receive::Files::new(lent.receivers))
+                .max_decoding_message_size(MAX_MESSAGE);
         routes = routes.add_service(service);
         methods.push("/moby.filesync.v1.FileSend/DiffCopy");
     }

@@ -76,7 +76,8 @@ impl SolveError {
             place: details.place,
             log_tail: log_tail.unwrap_or_default(),
         };
-        let message = status.message().strip_prefix("failed to solve: ").unwrap_or(status.message()).to_owned();
+        let message =
+            status.message().strip_prefix("failed to solve: ").unwrap_or(status.message()).to_owned();
         if let Some(code) = exit_code(&message) {
             return Self::Exit { code, failed };
         }
@@ -125,7 +126,10 @@ fn reason(message: &str, step: Option<&str>) -> Reason {
         Reason::PushFailed
     } else if says("failed to calculate checksum of ref") || is_copy && says("not found") {
         Reason::SourceMissing
-    } else if says("failed to resolve source metadata") || says("failed to copy: ") || says("pull access denied") {
+    } else if says("failed to resolve source metadata")
+        || says("failed to copy: ")
+        || says("pull access denied")
+    {
         Reason::ImagePullFailed
     } else if says("exec format error") {
         Reason::EmulationUnavailable
@@ -149,7 +153,9 @@ impl Details {
     /// Details are JSON in messages that name their Go type; those that are not understood are left out.
     fn of(status: &Status) -> Self {
         let mut found = Self::default();
-        let Ok(all) = bollard_buildkit_proto::google::rpc::Status::decode(status.details()) else { return found };
+        let Ok(all) = bollard_buildkit_proto::google::rpc::Status::decode(status.details()) else {
+            return found;
+        };
         for detail in all.details {
             if detail.type_url.contains("errdefs.Vertex") {
                 let vertex: Option<Vertex> = serde_json::from_slice(&detail.value).ok();
@@ -198,14 +204,16 @@ mod tests {
 
     #[test]
     fn exit_codes_are_at_the_end() {
-        let message = r#"process "/bin/sh -c echo exit code: 4; exit 3" did not complete successfully: exit code: 3"#;
+        let message =
+            r#"process "/bin/sh -c echo exit code: 4; exit 3" did not complete successfully: exit code: 3"#;
         assert_eq!(exit_code(message), Some(3));
         assert_eq!(exit_code("exit code: 3"), None);
     }
 
     #[test]
     fn classes_are_told_by_words() {
-        let missing = r#"failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found"#;
+        let missing =
+            r#"failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found"#;
         let pull = "r.example/x: failed to resolve source metadata for r.example/x: not found";
         let push = "failed to push r.example/app: unexpected status: 500";
         for (message, step, want) in [

@@ -13,9 +13,7 @@ use std::{
 };
 
 use archway_oci::Platform;
-use archway_report::{
-    Event, Events, LOG_TAIL_LINES, Step, StepId, StepOutcome, Stream, TransferKind,
-};
+use archway_report::{Event, Events, LOG_TAIL_LINES, Step, StepId, StepOutcome, Stream, TransferKind};
 
 use crate::proto::control::{StatusResponse, Vertex, VertexLog, VertexStatus};
 
@@ -158,7 +156,9 @@ impl Progress {
             ("", true) => StepOutcome::Cached,
             ("", false) => StepOutcome::Done,
             (error, _) if is_cancelled(error) => StepOutcome::Cancelled,
-            (error, _) => StepOutcome::Failed { message: error.lines().next().unwrap_or_default().to_owned() },
+            (error, _) => {
+                StepOutcome::Failed { message: error.lines().next().unwrap_or_default().to_owned() }
+            }
         };
         let duration = vertex.started.map(|started| between(started, completed)).unwrap_or_default();
         // A vertex that two builds share ends twice; the first end was the one that was told.
@@ -277,7 +277,8 @@ impl<'a> Label<'a> {
             None => (None, before),
         };
         // Stages without a name are numbered.
-        let stage = stage.strip_prefix("stage-").filter(|number| number.parse::<u32>().is_ok()).unwrap_or(stage);
+        let stage =
+            stage.strip_prefix("stage-").filter(|number| number.parse::<u32>().is_ok()).unwrap_or(stage);
         let stage = if stage.is_empty() { "0" } else { stage };
         Some(Self { platform, stage, position, total, name })
     }
@@ -364,11 +365,14 @@ mod tests {
         let events = Events::new(move |event| sink.lock().unwrap().push(event));
         let steps = Steps::new(Arc::default(), "linux/arm64".parse().unwrap());
         let mut progress = Progress::new(steps, events);
-        let vertexes = vec![vertex("a", Some(1), Some(2)), vertex("b", Some(1), None), vertex("c", None, None)];
+        let vertexes =
+            vec![vertex("a", Some(1), Some(2)), vertex("b", Some(1), None), vertex("c", None, None)];
         progress.observe(StatusResponse { vertexes, ..Default::default() });
         progress.cancelled();
         let last = told.lock().unwrap().last().cloned().unwrap();
-        assert!(matches!(last, Event::StepFinished { outcome: StepOutcome::Cancelled, step, .. } if step == StepId(1)));
+        assert!(
+            matches!(last, Event::StepFinished { outcome: StepOutcome::Cancelled, step, .. } if step == StepId(1))
+        );
         assert_eq!(progress.counts(), (0, 1));
     }
 }
