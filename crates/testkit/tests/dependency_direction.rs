@@ -33,7 +33,7 @@ enum Touch {
 use Touch::{Async, Database, Kernel, Network, RawKernel, Terminal, UntypedErrors};
 
 /// Third-party crates that touch something; all others are plain code.
-const TOUCHING: [(&str, Touch); 26] = [
+const TOUCHING: [(&str, Touch); 29] = [
     ("async-trait", Async),
     ("backon", Async),
     ("futures-util", Async),
@@ -41,8 +41,11 @@ const TOUCHING: [(&str, Touch); 26] = [
     ("tokio-util", Async),
     ("http-auth", Network),
     ("hyper", Network),
+    ("hyper-util", Network),
     ("reqwest", Network),
     ("rustls", Network),
+    ("tokio-rustls", Network),
+    ("tonic", Network),
     ("ureq", Network),
     ("nix", Kernel),
     ("rustix", Kernel),
@@ -81,6 +84,7 @@ const ENGINE_ROOMS: &[&str] = &[
 const ORCHESTRATOR_ROOMS: &[&str] = &[
     "attest",
     "audit",
+    "buildkit",
     "cache",
     "check",
     "dockerfile",
@@ -98,6 +102,7 @@ const ORCHESTRATOR_ROOMS: &[&str] = &[
 const CLI_ROOMS: &[&str] = &[
     "attest",
     "audit",
+    "buildkit",
     "cache",
     "check",
     "dockerfile",
@@ -131,6 +136,7 @@ const ROOMS: &[Room] = &[
     ("graph", &["dockerfile", "oci", "remote", "report"], &[]),
     ("sandbox", &["oci"], &[Async, Kernel, RawKernel]),
     ("engine", ENGINE_ROOMS, &[Async, Kernel]),
+    ("buildkit", &["oci", "registry", "report", "source"], &[Async, Network]),
     ("check", &["dockerfile", "graph", "oci"], &[]),
     // The network is Docker's socket, for `--load`; registries are `registry`'s.
     ("orchestrator", ORCHESTRATOR_ROOMS, &[Async, Network, Kernel]),
