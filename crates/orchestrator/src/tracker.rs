@@ -1,6 +1,9 @@
 //! The state of each platform during a build: the one place where states change.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use archway_oci::{Digest, Platform};
 use archway_report::{Event, Events, PlatformPlan, PlatformResult, Reason, State, Step, StepId, StepOutcome};
@@ -14,6 +17,8 @@ pub(crate) struct Tracker {
     results: Vec<PlatformResult>,
     /// For each step: indexes into `results` of the platforms that need it.
     needed_by: BTreeMap<StepId, Vec<usize>>,
+    /// Work that a builder does besides the steps: it makes a platform run, and counts as no step.
+    besides: BTreeSet<StepId>,
     events: Events,
 }
 
@@ -28,19 +33,21 @@ pub(crate) struct Cause {
 impl Tracker {
     /// Everything is pending.
     pub(crate) fn new(platforms: &[PlatformPlan], steps: &[Step], events: Events) -> Self {
-        let index = |platform: &Platform| platforms.iter().position(|plan| plan.platform == *platform);
-        let needed_by =
-            steps.iter().map(|step| (step.id, step.platforms.iter().filter_map(index).collect())).collect();
         let results = platforms.iter().map(pending).collect();
-        Self { results, needed_by, events }
+        let (needed_by, besides) = (BTreeMap::new(), BTreeSet::new());
+        let mut tracker = Self { results, needed_by, besides, events };
+        steps.iter().for_each(|step| tracker.found(step));
+        tracker
     }
 
     /// Takes note of what a step does.
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
+            Event::StepFound { step } => self.found(step),
             Event::StepStarted { step } => self.each(*step, |tracker, index| {
                 tracker.change(index, State::Running);
             }),
+            Event::StepFinished { step, .. } if self.besides.contains(step) => {}
             Event::StepFinished { step, outcome, .. } => self.each(*step, |tracker, index| match outcome {
                 StepOutcome::Cached => tracker.results[index].steps_cached += 1,
                 StepOutcome::Done => tracker.results[index].steps_run += 1,
@@ -91,6 +98,15 @@ impl Tracker {
     /// The results so far, in request order.
     pub(crate) fn results(&self) -> &[PlatformResult] {
         &self.results
+    }
+
+    fn found(&mut self, step: &Step) {
+        let index = |platform: &Platform| self.results.iter().position(|result| result.platform == *platform);
+        let needed_by = step.platforms.iter().filter_map(index).collect();
+        self.needed_by.insert(step.id, needed_by);
+        if step.position == 0 {
+            self.besides.insert(step.id);
+        }
     }
 
     fn each(&mut self, step: StepId, mut act: impl FnMut(&mut Self, usize)) {

@@ -6,6 +6,9 @@ use archway_report::Step;
 /// `requested` is the number of platforms of the build.
 pub(crate) fn step_label(step: &Step, requested: usize) -> String {
     let who = platforms(step, requested);
+    if step.position == 0 {
+        return format!("{who} {}", step.stage);
+    }
     let place = format!("{}/{}", step.position, step.total);
     match step.stage.parse::<u32>() {
         // A stage without a name is shown by its place alone.
@@ -61,5 +64,7 @@ mod tests {
         for (step, want) in cases {
             assert_eq!(step_label(&step, 3), want);
         }
+        let besides = Step { position: 0, total: 0, ..step(0, &["linux/arm64"], "internal", "") };
+        assert_eq!(step_label(&besides, 3), "linux/arm64 internal");
     }
 }

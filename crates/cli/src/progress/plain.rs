@@ -14,6 +14,8 @@ pub(crate) struct Printer {
     labels: BTreeMap<StepId, String>,
     /// Output of a step that does not end with a line break yet.
     partial: BTreeMap<StepId, String>,
+    /// How many platforms there are.
+    platforms: usize,
 }
 
 impl Printer {
@@ -21,10 +23,8 @@ impl Printer {
     pub(crate) fn lines(&mut self, event: &Event) -> Vec<String> {
         match event {
             Event::Planned { steps, platforms } => {
-                for step in steps {
-                    self.labels.insert(step.id, step_label(step, platforms.len()));
-                    self.steps.insert(step.id, step.clone());
-                }
+                self.platforms = platforms.len();
+                steps.iter().for_each(|step| self.found(step));
                 platforms
                     .iter()
                     .map(|plan| format!("[{}] {}: {}", plan.platform, plan.strategy, plan.reason))
@@ -34,6 +34,10 @@ impl Printer {
             Event::ContextFinished { succeeded, duration } => {
                 let outcome = if *succeeded { "done" } else { "failed" };
                 vec![format!("[context] {outcome} {}", seconds(*duration))]
+            }
+            Event::StepFound { step } => {
+                self.found(step);
+                Vec::new()
             }
             Event::StepStarted { step } => {
                 let name = self.steps.get(step).map_or("", |step| step.name.as_str());
@@ -74,6 +78,11 @@ impl Printer {
             }
             Event::Transfer { .. } | Event::PlatformState { .. } => Vec::new(),
         }
+    }
+
+    fn found(&mut self, step: &Step) {
+        self.labels.insert(step.id, step_label(step, self.platforms));
+        self.steps.insert(step.id, step.clone());
     }
 
     fn log(&mut self, step: StepId, text: &str) -> Vec<String> {

@@ -18,6 +18,8 @@ use crate::table;
 const LOG_LINES: usize = 2;
 /// Steps shorter than this are not shown while they run: they would only flicker.
 const SHOW_AFTER: Duration = Duration::from_millis(50);
+/// Work that the Dockerfile does not mention stays on the terminal if it took this long.
+const SHOW_WORK_OF: Duration = Duration::from_secs(1);
 
 const DIM: Style = Style::new().effects(Effects::DIMMED);
 const BOLD: Style = Style::new().bold();
@@ -69,6 +71,10 @@ impl View {
                 let line = format!("{mark} context {DIM}{}{DIM:#} {what}", seconds(*duration));
                 vec![fit(&line, width)]
             }
+            Event::StepFound { step } => {
+                self.steps.insert(step.id, step.clone());
+                Vec::new()
+            }
             Event::StepStarted { step } => {
                 let running = Running { since: now, log: Vec::new(), partial: String::new() };
                 self.running.insert(*step, running);
@@ -111,14 +117,17 @@ impl View {
 
     fn finished(&mut self, id: StepId, outcome: &StepOutcome, duration: Duration) -> Vec<String> {
         let Some(step) = self.steps.get(&id) else { return Vec::new() };
+        let counts = usize::from(is_of_dockerfile(step));
         let (mark, text) = match outcome {
             StepOutcome::Cached => {
-                self.done += 1;
-                self.cached += 1;
+                self.done += counts;
+                self.cached += counts;
                 return Vec::new();
             }
+            // What a builder does besides is worth a line if it took its time.
+            StepOutcome::Done if counts == 0 && duration < SHOW_WORK_OF => return Vec::new(),
             StepOutcome::Done => {
-                self.done += 1;
+                self.done += counts;
                 (format!("{GREEN}✓{GREEN:#}"), seconds(duration))
             }
             // Why is said at the end, with the place in the Dockerfile.
@@ -158,7 +167,7 @@ impl View {
             ));
         }
         if !self.steps.is_empty() {
-            let steps = self.steps.len();
+            let steps = self.steps.values().filter(|step| is_of_dockerfile(step)).count();
             lines.push(format!("{DIM}{}/{steps} steps, {} cached{DIM:#}", self.done, self.cached));
         }
         lines
@@ -191,6 +200,11 @@ impl Running {
         let surplus = self.log.len().saturating_sub(LOG_LINES);
         self.log.drain(..surplus);
     }
+}
+
+/// Whether a step is one that the Dockerfile mentions.
+fn is_of_dockerfile(step: &Step) -> bool {
+    step.position > 0
 }
 
 /// Cuts a line to what the terminal can show in one row, styles not counted.
