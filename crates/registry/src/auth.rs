@@ -102,7 +102,7 @@ impl Challenge {
 
 /// Whether credentials may go to a token server that a registry names: over TLS, or, if the registry
 /// itself speaks plain HTTP, to the same machine or to this one.
-fn may_hold_secrets(realm: &Url, registry: &Url) -> bool {
+pub(crate) fn may_hold_secrets(realm: &Url, registry: &Url) -> bool {
     match (realm.scheme(), registry.scheme()) {
         ("https", _) => true,
         ("http", "http") => {
@@ -113,6 +113,11 @@ fn may_hold_secrets(realm: &Url, registry: &Url) -> bool {
 }
 
 pub(crate) fn unauthorized(registry: &str, scope: &Scope, credential: Option<&Sourced>) -> Error {
+    refused(registry, scope.describe(), credential)
+}
+
+/// Like [`unauthorized`], for what is not one of our scopes.
+pub(crate) fn refused(registry: &str, scope: String, credential: Option<&Sourced>) -> Error {
     let tried = match credential {
         None => "no credentials were found".to_owned(),
         Some(Sourced { credential: Credential::Password { username, .. }, source }) => {
@@ -120,7 +125,7 @@ pub(crate) fn unauthorized(registry: &str, scope: &Scope, credential: Option<&So
         }
         Some(Sourced { source, .. }) => format!("the token from {source} was refused"),
     };
-    Error::Unauthorized { host: registry.to_owned(), scope: scope.describe(), tried }
+    Error::Unauthorized { host: registry.to_owned(), scope, tried }
 }
 
 #[cfg(test)]

@@ -35,6 +35,16 @@ pub enum Error {
         /// What the registry said.
         messages: Vec<RegistryMessage>,
     },
+    /// Somebody who works for us asked for more than that work needs.
+    #[error("no {what} for {host} is given away: {why}")]
+    Withheld {
+        /// Registry host.
+        host: String,
+        /// `token`, `password`.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// No connection, or it broke.
     #[error("cannot reach {host}: {cause}")]
     Unreachable {

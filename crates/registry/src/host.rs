@@ -36,6 +36,14 @@ pub(crate) fn address(registry: &str) -> &str {
     }
 }
 
+/// The registry that is reached under a name: the inverse of [`address`].
+pub(crate) fn registry(address: &str) -> &str {
+    match address {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        other => other,
+    }
+}
+
 /// The schemes to try, in order. Only loopback and hosts the user named may speak plain HTTP;
 /// loopback mostly does, so it is asked that way first.
 pub(crate) fn schemes(registry: &str, insecure: bool) -> &'static [Scheme] {

@@ -13,6 +13,7 @@
 //! | [`credentials`] | Docker's and podman's files, credential helpers | docker/cli `config.json`, containers-auth.json(5) |
 //! | [`GrowingBlob`] | uploads of what is still being written | |
 //! | `auth`, `token` | challenges and scopes; Basic, Bearer tokens | distribution "token" and "oauth2" |
+//! | `delegate` | what others get who work for us | distribution "token" |
 //! | `host`, `endpoint` | scheme, TLS and name of a registry; the first contact | Docker's rules |
 //! | `transport` | one operation: authentication, redirects, retries | RFC 9110 |
 //! | `request`, `exchange` | what is sent; one request and its answer on the wire | RFC 9110 |
@@ -21,6 +22,7 @@ mod auth;
 mod blob;
 pub mod client;
 pub mod credentials;
+mod delegate;
 mod endpoint;
 mod error;
 mod exchange;
@@ -38,9 +40,11 @@ mod upload;
 pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
 pub use credentials::Keychain;
+pub use delegate::Challenged;
 pub use error::{Error, RegistryMessage};
 pub use growing::{Growing, GrowingBlob};
 pub use host::install_cryptography;
 pub use pull::Fetched;
 pub use push::Pushed;
 pub use tags::TagRemoval;
+pub use token::Bearer;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
 use reqwest::{Response, Url, header::HeaderValue};
 use serde::Deserialize;
 
@@ -115,29 +116,12 @@ impl Token {
                 Self::new(registry, &format!("Basic {pair}"), MAX_LIFE)
             }
             Challenge::Bearer { realm, service } => {
-                let request = token_request(client, realm, service.as_deref(), scope, credential);
-                let host = exchange::authority(realm);
-                let response = exchange.send(request, &host).await?;
-                match response.status().as_u16() {
-                    200..=299 => Self::from_answer(exchange, response, &host).await,
-                    400 | 401 | 403 => Err(refused()),
-                    _ => Err(exchange.failure("GET", &host, response).await),
-                }
+                let (scopes, service) = (scope.texts(), service.as_deref());
+                let question = Question { realm, service, scopes: &scopes };
+                let bearer = question.ask(exchange, client, credential).await?.ok_or_else(refused)?;
+                Self::new(&exchange::authority(realm), &format!("Bearer {}", bearer.token), bearer.life)
             }
         }
-    }
-
-    async fn from_answer(exchange: Exchange<'_>, response: Response, host: &str) -> Result<Self, Error> {
-        let body = exchange.read_all(response, host, "the token", MAX_ANSWER).await?;
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|_| exchange::protocol(host, "the token is not valid JSON"))?;
-        let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
-        let token = token.ok_or_else(|| exchange::protocol(host, "the token server gave no token"))?;
-        let life = match answer.expires_in {
-            None | Some(0) => DEFAULT_LIFE,
-            Some(seconds) => Duration::from_secs(seconds).min(MAX_LIFE),
-        };
-        Self::new(host, &format!("Bearer {token}"), life)
     }
 
     fn new(host: &str, text: &str, life: Duration) -> Result<Self, Error> {
@@ -159,50 +143,101 @@ impl Token {
     }
 }
 
+/// A token as its server gave it. It is a secret, which is not shown.
+pub struct Bearer {
+    /// The token, without `Bearer`.
+    pub token: String,
+    /// How long it may be used from when it was issued; at most an hour.
+    pub life: Duration,
+    /// When it was issued, if its server says so; else now.
+    pub issued_at: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bearer").field("life", &self.life).finish_non_exhaustive()
+    }
+}
+
+/// What a token server is asked.
+pub(crate) struct Question<'a> {
+    pub(crate) realm: &'a Url,
+    pub(crate) service: Option<&'a str>,
+    pub(crate) scopes: &'a [String],
+}
+
+impl Question<'_> {
+    /// Asks; `None` if the server does not take the credential, or not for this.
+    pub(crate) async fn ask(
+        &self,
+        exchange: Exchange<'_>,
+        client: &reqwest::Client,
+        credential: Option<&Sourced>,
+    ) -> Result<Option<Bearer>, Error> {
+        let host = exchange::authority(self.realm);
+        let request = self.request(client, credential.map(|sourced| &sourced.credential));
+        let response = exchange.send(request, &host).await?;
+        match response.status().as_u16() {
+            200..=299 => Bearer::read(exchange, response, &host).await.map(Some),
+            400 | 401 | 403 => Ok(None),
+            _ => Err(exchange.failure("GET", &host, response).await),
+        }
+    }
+
+    fn request(&self, client: &reqwest::Client, credential: Option<&Credential>) -> reqwest::RequestBuilder {
+        if let Some(Credential::IdentityToken(token)) = credential {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token")
+                .append_pair("refresh_token", token)
+                .append_pair("client_id", CLIENT_ID)
+                .append_pair("scope", &self.scopes.join(" "));
+            if let Some(service) = self.service {
+                form.append_pair("service", service);
+            }
+            return client
+                .post(self.realm.clone())
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form.finish());
+        }
+        let mut url = self.realm.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = self.service {
+                query.append_pair("service", service);
+            }
+            for scope in self.scopes {
+                query.append_pair("scope", scope);
+            }
+        }
+        let request = client.get(url);
+        match credential {
+            Some(Credential::Password { username, password }) => request.basic_auth(username, Some(password)),
+            _ => request,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
+    issued_at: Option<String>,
 }
 
-fn token_request(
-    client: &reqwest::Client,
-    realm: &Url,
-    service: Option<&str>,
-    scope: &Scope,
-    credential: Option<&Sourced>,
-) -> reqwest::RequestBuilder {
-    let scopes = scope.texts();
-    let credential = credential.map(|sourced| &sourced.credential);
-    if let Some(Credential::IdentityToken(token)) = credential {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "refresh_token")
-            .append_pair("refresh_token", token)
-            .append_pair("client_id", CLIENT_ID)
-            .append_pair("scope", &scopes.join(" "));
-        if let Some(service) = service {
-            form.append_pair("service", service);
-        }
-        return client
-            .post(realm.clone())
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form.finish());
-    }
-    let mut url = realm.clone();
-    {
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = service {
-            query.append_pair("service", service);
-        }
-        for scope in &scopes {
-            query.append_pair("scope", scope);
-        }
-    }
-    let request = client.get(url);
-    match credential {
-        Some(Credential::Password { username, password }) => request.basic_auth(username, Some(password)),
-        _ => request,
+impl Bearer {
+    async fn read(exchange: Exchange<'_>, response: Response, host: &str) -> Result<Self, Error> {
+        let body = exchange.read_all(response, host, "the token", MAX_ANSWER).await?;
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| exchange::protocol(host, "the token is not valid JSON"))?;
+        let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
+        let token = token.ok_or_else(|| exchange::protocol(host, "the token server gave no token"))?;
+        let life = match answer.expires_in {
+            None | Some(0) => DEFAULT_LIFE,
+            Some(seconds) => Duration::from_secs(seconds).min(MAX_LIFE),
+        };
+        let issued_at = answer.issued_at.and_then(|time| time.parse().ok());
+        Ok(Self { token, life, issued_at })
     }
 }
 

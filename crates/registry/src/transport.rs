@@ -145,11 +145,11 @@ impl Transport {
         }
     }
 
-    async fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, Error> {
+    pub(crate) async fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, Error> {
         self.endpoints.get(registry, &self.options).await
     }
 
-    fn client(&self, url: &Url, endpoint: &Endpoint) -> Result<reqwest::Client, Error> {
+    pub(crate) fn client(&self, url: &Url, endpoint: &Endpoint) -> Result<reqwest::Client, Error> {
         self.endpoints.client(url, endpoint, &self.options)
     }
 
@@ -245,9 +245,7 @@ impl Transport {
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, Error> {
         let fetch = async {
-            let cell = self.credential(registry, &scope.repository);
-            let keychain = &self.options.credentials;
-            let credential = cell.get_or_try_init(|| keychain.find(registry, &scope.repository)).await?;
+            let credential = self.find_credential(registry, &scope.repository).await?;
             self.token(endpoint, registry, scope, challenge, credential.as_ref()).await
         };
         self.tokens.renew(registry, scope, refused, fetch).await
@@ -268,6 +266,17 @@ impl Transport {
         };
         let client = self.client(server, endpoint)?;
         Token::fetch(self.exchange(), &client, registry, scope, challenge, credential).await
+    }
+
+    /// What the keychain has for a repository, looked up once.
+    pub(crate) async fn find_credential(
+        &self,
+        registry: &str,
+        repository: &str,
+    ) -> Result<Option<Sourced>, Error> {
+        let cell = self.credential(registry, repository);
+        let keychain = &self.options.credentials;
+        cell.get_or_try_init(|| keychain.find(registry, repository)).await.cloned()
     }
 
     fn credential(&self, registry: &str, repository: &str) -> Lookup {

@@ -1,6 +1,7 @@
 //! Registries, token servers and networks that misbehave, scripted on loopback.
 
 mod auth;
+mod delegate;
 mod growing;
 mod helper;
 mod pull;
