@@ -29,5 +29,5 @@ pub use connect::ConnectError;
 pub use daemon::Daemon;
 pub use endpoint::Endpoint;
 pub use pool::{Node, Pool};
-pub use session::Lent;
+pub use session::{Lent, SessionError};
 pub use solve::{Solve, SolveError, Solved};

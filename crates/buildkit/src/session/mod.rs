@@ -7,6 +7,7 @@
 mod auth;
 mod files;
 mod health;
+mod problem;
 mod receive;
 mod secrets;
 mod ssh;
@@ -14,6 +15,7 @@ mod transport;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
+use archway_oci::Reference;
 use archway_registry::Client;
 use archway_source::Snapshot;
 use tokio::task::JoinHandle;
@@ -21,7 +23,10 @@ use tonic::{Request, Status, metadata::MetadataValue, service::Routes};
 
 use crate::{Daemon, daemon::MAX_MESSAGE, proto};
 
+pub use problem::SessionError;
 pub use receive::Receiver;
+
+use self::problem::Problems;
 
 /// What is lent to a daemon for one build.
 #[derive(Clone, Default)]
@@ -32,7 +37,8 @@ pub struct Lent {
     pub registry: Option<Client>,
     /// Values of `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// Sockets of SSH agents (`--ssh`), by id.
+    /// Sockets of SSH agents (`--ssh`), by id. Whatever a step says there is passed on: an agent whose keys must not be
+    /// changed has to see to it itself.
     pub ssh: BTreeMap<String, PathBuf>,
     /// Who takes the bytes of an image that the daemon sends, by the position of the export.
     pub receivers: BTreeMap<usize, Arc<dyn Receiver>>,
@@ -49,7 +55,36 @@ pub enum Directory {
 
 /// A value that is not shown.
 #[derive(Clone)]
-pub struct Secret(pub Arc<[u8]>);
+pub struct Secret(Arc<[u8]>);
+
+/// A value is larger than daemons take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it has {size} bytes; a BuildKit daemon takes {} KiB", Secret::MAX_SIZE >> 10)]
+pub struct SecretTooLarge {
+    /// Its size, bytes.
+    pub size: usize,
+}
+
+impl Secret {
+    /// Largest value, bytes; that of BuildKit's own client.
+    pub const MAX_SIZE: usize = 500 << 10;
+
+    /// A value, checked before a build begins that would fail with it.
+    ///
+    /// # Errors
+    /// It is too large.
+    pub fn new(value: impl Into<Arc<[u8]>>) -> Result<Self, SecretTooLarge> {
+        let value = value.into();
+        if value.len() > Self::MAX_SIZE {
+            return Err(SecretTooLarge { size: value.len() });
+        }
+        Ok(Self(value))
+    }
+
+    fn value(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,15 +95,24 @@ impl fmt::Debug for Secret {
 /// A session that runs; it ends when this is dropped.
 pub(crate) struct Session {
     id: String,
+    problems: Problems,
     server: JoinHandle<()>,
 }
 
 impl Session {
     /// Opens a session. Daemons find what an earlier session with the same `shared_key` sent, and ask for the
     /// difference.
-    pub(crate) async fn open(daemon: &Daemon, shared_key: &str, lent: Lent) -> Result<Self, Status> {
+    ///
+    /// `pushes` are the references that the build pushes to: for others there are no tokens that would allow it.
+    pub(crate) async fn open(
+        daemon: &Daemon,
+        shared_key: &str,
+        lent: Lent,
+        pushes: Vec<Reference>,
+    ) -> Result<Self, Status> {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let (routes, methods) = routes(lent, daemon.connection.is_private);
+        let problems = Problems::default();
+        let (routes, methods) = routes(lent, pushes, daemon.connection.is_private, &problems);
         let (ours, outgoing) = transport::outgoing();
         let mut request = Request::new(outgoing);
         let headers = request.metadata_mut();
@@ -94,12 +138,17 @@ impl Session {
                 ))))
                 .await;
         });
-        Ok(Self { id, server })
+        Ok(Self { id, problems, server })
     }
 
     /// Its name, for the request that uses it.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What a daemon's message about a failed build comes from, if it was something that it did not get here.
+    pub(crate) fn cause_of(&self, message: &str) -> Option<SessionError> {
+        self.problems.cause_of(message)
     }
 }
 
@@ -110,7 +159,12 @@ impl Drop for Session {
 }
 
 /// The services, and the full names of their methods.
-fn routes(lent: Lent, is_private: bool) -> (Routes, Vec<&'static str>) {
+fn routes(
+    lent: Lent,
+    pushes: Vec<Reference>,
+    is_private: bool,
+    problems: &Problems,
+) -> (Routes, Vec<&'static str>) {
     let mut methods = vec!["/grpc.health.v1.Health/Check"];
     let mut routes = Routes::new(proto::health::health_server::HealthServer::new(health::Health));
     if !lent.directories.is_empty() {
@@ -122,17 +176,25 @@ fn routes(lent: Lent, is_private: bool) -> (Routes, Vec<&'static str>) {
         methods.push("/moby.filesync.v1.FileSync/DiffCopy");
     }
     if let Some(client) = lent.registry {
-        let service = proto::filesync::auth_server::AuthServer::new(auth::Auth::new(client, is_private));
+        let service = proto::filesync::auth_server::AuthServer::new(auth::Auth::new(
+            client,
+            pushes,
+            is_private,
+            problems.clone(),
+        ));
         routes = routes.add_service(service);
         methods.extend(auth::METHODS);
     }
     if !lent.secrets.is_empty() {
-        let service = proto::secrets::secrets_server::SecretsServer::new(secrets::Secrets::new(lent.secrets));
+        let service = proto::secrets::secrets_server::SecretsServer::new(secrets::Secrets::new(
+            lent.secrets,
+            problems.clone(),
+        ));
         routes = routes.add_service(service);
         methods.push("/moby.buildkit.secrets.v1.Secrets/GetSecret");
     }
     if !lent.ssh.is_empty() {
-        let service = proto::ssh::ssh_server::SshServer::new(ssh::Agents::new(lent.ssh));
+        let service = proto::ssh::ssh_server::SshServer::new(ssh::Agents::new(lent.ssh, problems.clone()));
         routes = routes.add_service(service);
         methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
     }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
-use super::Secret;
+use super::{Secret, SessionError, problem::Problems};
 use crate::proto::secrets::{GetSecretRequest, GetSecretResponse, secrets_server};
 
 pub(super) struct Secrets {
     by_id: BTreeMap<String, Secret>,
+    problems: Problems,
 }
 
 impl Secrets {
-    pub(super) fn new(by_id: BTreeMap<String, Secret>) -> Self {
-        Self { by_id }
+    pub(super) fn new(by_id: BTreeMap<String, Secret>, problems: Problems) -> Self {
+        Self { by_id, problems }
     }
 }
 
@@ -24,8 +25,10 @@ impl secrets_server::Secrets for Secrets {
         request: Request<GetSecretRequest>,
     ) -> Result<Response<GetSecretResponse>, Status> {
         let id = request.into_inner().id;
-        let secret = self.by_id.get(&id);
-        let secret = secret.ok_or_else(|| Status::not_found(format!("secret {id}: not given")))?;
-        Ok(Response::new(GetSecretResponse { data: secret.0.to_vec() }))
+        match self.by_id.get(&id) {
+            Some(secret) => Ok(Response::new(GetSecretResponse { data: secret.value().to_vec() })),
+            // To a daemon "not found" means that a step that can do without the secret runs without it.
+            None => Err(self.problems.refuse(SessionError::NoSecret { id })),
+        }
     }
 }

@@ -5,7 +5,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::progress::Progress;
-use crate::Endpoint;
+use crate::{Endpoint, session::SessionError};
 
 /// Why a build by a daemon failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,18 @@ pub enum SolveError {
         /// The exit code.
         code: i32,
         /// The step.
+        failed: Failed,
+    },
+    /// The daemon did not get something that it asked this machine for.
+    #[error("this machine did not give {endpoint} what the build needs")]
+    Session {
+        /// Where the daemon is.
+        endpoint: Endpoint,
+        /// Why not.
+        source: SessionError,
+        /// Its class.
+        reason: Reason,
+        /// The step, as far as it is known.
         failed: Failed,
     },
     /// Something else went wrong there.
@@ -62,8 +74,14 @@ pub struct Place {
 }
 
 impl SolveError {
-    /// What the daemon's answer to a build means.
-    pub(super) fn of(endpoint: &Endpoint, status: Status, progress: &Progress) -> Self {
+    /// What the daemon's answer to a build means. `cause` is what it did not get from this machine, if its message
+    /// tells of that.
+    pub(super) fn of(
+        endpoint: &Endpoint,
+        status: Status,
+        cause: Option<SessionError>,
+        progress: &Progress,
+    ) -> Self {
         // `Unavailable` is what the connection says; the daemon's own errors have other codes.
         if status.code() == Code::Unavailable {
             return Self::Lost { endpoint: endpoint.clone(), source: Box::new(status) };
@@ -82,6 +100,10 @@ impl SolveError {
             return Self::Exit { code, failed };
         }
         let reason = reason(&message, failed.step.as_deref());
+        if let Some(source) = cause {
+            let reason = source.reason().unwrap_or(reason);
+            return Self::Session { endpoint: endpoint.clone(), source, reason, failed };
+        }
         Self::Daemon { message, reason, failed }
     }
 
@@ -92,14 +114,16 @@ impl SolveError {
             Self::Cancelled => Reason::Cancelled,
             // 137: killed, which a daemon whose memory is limited does to its largest process.
             Self::Exit { .. } => Reason::StepFailed,
-            Self::Daemon { reason, .. } => *reason,
+            Self::Session { reason, .. } | Self::Daemon { reason, .. } => *reason,
         }
     }
 
     /// The step, if it is about one.
     pub fn failed(&self) -> Option<&Failed> {
         match self {
-            Self::Exit { failed, .. } | Self::Daemon { failed, .. } => Some(failed),
+            Self::Exit { failed, .. } | Self::Session { failed, .. } | Self::Daemon { failed, .. } => {
+                Some(failed)
+            }
             Self::Lost { .. } | Self::Cancelled => None,
         }
     }

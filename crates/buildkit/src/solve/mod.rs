@@ -5,7 +5,7 @@ mod progress;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use archway_oci::Digest;
+use archway_oci::{Digest, Reference};
 use archway_report::Events;
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,7 @@ impl Daemon {
     ) -> Result<Solved, SolveError> {
         let lost =
             |status: Status| SolveError::Lost { endpoint: self.endpoint().clone(), source: status.into() };
-        let session = Session::open(self, shared_key, lent).await.map_err(lost)?;
+        let session = Session::open(self, shared_key, lent, pushes(&solve)).await.map_err(lost)?;
         let reference = uuid::Uuid::new_v4().simple().to_string();
         let mut progress = Progress::new(steps.clone(), events.clone());
         let mut control = self.control();
@@ -135,7 +135,8 @@ impl Daemon {
             }
             Err(status) => {
                 progress.cancelled();
-                Err(SolveError::of(self.endpoint(), status, &progress))
+                let cause = session.cause_of(status.message());
+                Err(SolveError::of(self.endpoint(), status, cause, &progress))
             }
         }
     }
@@ -149,6 +150,15 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Where a build pushes to: its images, and its caches.
+fn pushes(solve: &Solve) -> Vec<Reference> {
+    let images = solve.exports.iter().filter_map(|export| export.attributes.get("name"));
+    let caches = solve.cache_to.iter().filter_map(|cache| cache.attributes.get("ref"));
+    // Several names are separated by commas, and quoted as in CSV for their sake.
+    let names = images.chain(caches).flat_map(|names| names.split([',', '"']));
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 fn request(reference: String, session: String, solve: Solve) -> control::SolveRequest {
