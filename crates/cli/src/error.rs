@@ -124,8 +124,7 @@ pub(crate) fn exit_of_operation(error: &Error) -> Exit {
         | Error::Vulnerable(_)
         | Error::Blob(_)
         | Error::TagMoved { .. }
-        | Error::Overtaken { .. }
-        | Error::Annotate(AnnotateError::Moved { .. }) => Exit::Verification,
+        | Error::Overtaken { .. } => Exit::Verification,
         Error::Annotate(_) => Exit::Usage,
         Error::Shared { source } => exit_of_operation(source),
         _ => Exit::Failure,
@@ -264,7 +263,8 @@ fn operation_hint(error: &Error) -> Option<String> {
         Error::Annotate(error) => annotate_hint(error),
         Error::Unverified { .. } => Some("nothing was published".to_owned()),
         Error::TagMoved { .. } => Some(
-            "no tag was moved; look at what is there now, and build on it with its digest as the expected one"
+            "somebody else has moved it, and no tag was moved here; look at what is there now, and run this again \
+             with its digest as the expected one"
                 .to_owned(),
         ),
         Error::Overtaken { .. } => {
@@ -301,9 +301,6 @@ fn annotate_hint(error: &AnnotateError) -> Option<String> {
         AnnotateError::NotAName { name } => Some(format!(
             "annotate a tag or a layout; a new index of it: `archway index create -t NAME --annotation … {name}`"
         )),
-        AnnotateError::Moved { .. } => {
-            Some("somebody else published meanwhile; nothing was changed: look, and run it again".to_owned())
-        }
     }
 }
 

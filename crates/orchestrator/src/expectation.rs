@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use archway_oci::{Digest, Reference};
 
+use crate::Error;
+
 /// What a tag has to point at before it is moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
@@ -29,8 +31,6 @@ pub(crate) enum Verdict {
     IsThere,
     /// It may be moved.
     Move,
-    /// It points at something unexpected.
-    Refuse,
 }
 
 impl Expectations {
@@ -44,15 +44,64 @@ impl Expectations {
         self.tags.get(tag).or(self.all.as_ref())
     }
 
-    /// What is to be done with a tag that points at `current`, so that it points at `new`. A publication
-    /// that is repeated finds its own work, and that is as good as what was expected.
-    pub(crate) fn judge(&self, tag: &Reference, current: Option<&Digest>, new: &Digest) -> Verdict {
-        match (self.of(tag), current) {
-            (_, Some(current)) if current == new => Verdict::IsThere,
-            (None, _) | (Some(Expected::Nothing), None) => Verdict::Move,
-            (Some(Expected::Digest(expected)), Some(current)) if expected == current => Verdict::Move,
-            (Some(_), _) => Verdict::Refuse,
+    /// What is to be done with a tag that points at `current`, so that it points at `new`.
+    ///
+    /// # Errors
+    /// As [`judge`].
+    pub(crate) fn judge(
+        &self,
+        tag: &Reference,
+        current: Option<&Digest>,
+        new: &Digest,
+    ) -> Result<Verdict, Error> {
+        judge(&tag.familiar(), self.of(tag), current, new)
+    }
+
+    /// Whether all that is said is about tags that are moved, which are `moved`; what to do if not is
+    /// `hint`.
+    ///
+    /// # Errors
+    /// [`Error::Output`]: what was said would be ignored.
+    pub(crate) fn check_tags(&self, moved: &[&Reference], hint: &str) -> Result<(), Error> {
+        let refuse = |message: String| Err(Error::Output { message, hint: Some(hint.to_owned()) });
+        if self.all.is_some() && moved.is_empty() {
+            return refuse("--expect-digest is about tags in registries, and none is moved".to_owned());
         }
+        match self.tags.keys().find(|tag| !moved.contains(tag)) {
+            Some(tag) => refuse(format!("--expect-digest names {}, and that is not pushed", tag.familiar())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is to be done with a name that points at `current`, so that it points at `new`. A publication that is
+/// repeated finds its own work, and that is as good as what was expected.
+///
+/// # Errors
+/// [`Error::TagMoved`]: it points at something unexpected.
+pub(crate) fn judge(
+    name: &str,
+    expected: Option<&Expected>,
+    current: Option<&Digest>,
+    new: &Digest,
+) -> Result<Verdict, Error> {
+    match current == Some(new) {
+        true => Ok(Verdict::IsThere),
+        false => check(name, expected, current).map(|()| Verdict::Move),
+    }
+}
+
+/// Whether a name is where it is expected to be.
+///
+/// # Errors
+/// [`Error::TagMoved`]: it is elsewhere.
+pub(crate) fn check(name: &str, expected: Option<&Expected>, current: Option<&Digest>) -> Result<(), Error> {
+    let found = Expected::from(current.cloned());
+    match expected {
+        Some(expected) if *expected != found => {
+            Err(Error::TagMoved { tag: name.to_owned(), expected: expected.clone(), found })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -85,19 +134,33 @@ mod tests {
             tags: [(two.clone(), Expected::Nothing)].into(),
         };
         let table = [
-            (&one, Some(&old), Verdict::Move),
-            (&one, Some(&other), Verdict::Refuse),
-            (&one, None, Verdict::Refuse),
-            (&one, Some(&new), Verdict::IsThere),
-            (&two, None, Verdict::Move),
-            (&two, Some(&old), Verdict::Refuse),
-            (&two, Some(&new), Verdict::IsThere),
+            (&one, Some(&old), Some(Verdict::Move)),
+            (&one, Some(&other), None),
+            (&one, None, None),
+            (&one, Some(&new), Some(Verdict::IsThere)),
+            (&two, None, Some(Verdict::Move)),
+            (&two, Some(&old), None),
+            (&two, Some(&new), Some(Verdict::IsThere)),
         ];
         for (tag, current, verdict) in table {
-            assert_eq!(expectations.judge(tag, current, &new), verdict, "{tag} {current:?}");
+            assert_eq!(expectations.judge(tag, current, &new).ok(), verdict, "{tag} {current:?}");
         }
         let none = Expectations::default();
-        assert_eq!(none.judge(&one, Some(&other), &new), Verdict::Move);
-        assert_eq!(none.judge(&one, Some(&new), &new), Verdict::IsThere);
+        assert_eq!(none.judge(&one, Some(&other), &new).ok(), Some(Verdict::Move));
+        assert_eq!(none.judge(&one, Some(&new), &new).ok(), Some(Verdict::IsThere));
+    }
+
+    #[test]
+    fn what_is_said_of_tags_that_are_not_moved_is_refused() {
+        let (one, two): (Reference, Reference) = ("r.io/a:1".parse().unwrap(), "r.io/a:2".parse().unwrap());
+        let all = Expectations { all: Some(Expected::Nothing), ..Expectations::default() };
+        let of_two =
+            Expectations { tags: [(two.clone(), Expected::Nothing)].into(), ..Expectations::default() };
+        let is_ok = |expectations: &Expectations, moved: &[&Reference]| {
+            expectations.check_tags(moved, "leave it out").is_ok()
+        };
+        assert!(is_ok(&all, &[&one]) && !is_ok(&all, &[]));
+        assert!(is_ok(&of_two, &[&one, &two]) && !is_ok(&of_two, &[&one]));
+        assert!(is_ok(&Expectations::default(), &[]));
     }
 }

@@ -9,7 +9,7 @@
 //! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
 //! | [`mod@build`] | runs the graph, and writes what came of it |
 //! | `ended`, [`retry`], `tracker` | what a platform's failure means, what is tried again; every platform's state |
-//! | [`expectation`] | what tags have to point at before they move |
+//! | [`expectation`], `tag_guard` | what tags have to point at before they move, and whether they do |
 //! | [`missing`] | what an index lacks that was published all the same |
 //! | [`check`] | a Dockerfile that is checked instead of built, or before |
 //! | [`index`] | verifies every child and puts the image index together |
@@ -53,6 +53,7 @@ pub mod retry;
 pub mod run;
 pub mod scan;
 pub mod source;
+mod tag_guard;
 mod tracker;
 pub mod verify;
 

@@ -6,7 +6,7 @@ use archway_oci::reference::ImageLocation;
 use archway_orchestrator::index_tools::CopyRequest;
 use clap::{ArgAction, Args};
 
-use super::{ProgressMode, build};
+use super::{ProgressMode, build, publication::ExpectArgs};
 use crate::error::CliError;
 
 /// `archway copy`
@@ -26,6 +26,9 @@ pub(crate) struct CopyArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = ArgAction::Set)]
     referrers: bool,
+
+    #[command(flatten)]
+    expected: ExpectArgs,
 
     /// Write digest, descriptor and names as JSON
     #[arg(long, value_name = "FILE")]
@@ -47,6 +50,7 @@ impl CopyArgs {
             destination: location("DESTINATION", &self.destination)?,
             platforms: build::platforms(&self.platform)?,
             referrers: self.referrers,
+            expected: self.expected.expectations()?,
         })
     }
 }

@@ -9,7 +9,7 @@ use archway_oci::{
 use archway_orchestrator::index_tools::{AnnotateRequest, CreateRequest, Source};
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{IndexVerifyArgs, InspectArgs, ProgressMode, annotation, build};
+use super::{IndexVerifyArgs, InspectArgs, ProgressMode, annotation, build, publication::ExpectArgs};
 use crate::error::CliError;
 
 /// A descriptor is small; what is longer is something else.
@@ -65,6 +65,9 @@ pub(crate) struct IndexCreateArgs {
           default_missing_value = "true", action = ArgAction::Set)]
     prefer_index: bool,
 
+    #[command(flatten)]
+    expected: ExpectArgs,
+
     /// Write digest, descriptor and names as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
@@ -95,6 +98,7 @@ impl IndexCreateArgs {
             platforms: build::platforms(&self.platform)?,
             annotations: annotations(annotation::FLAG, &self.annotation)?,
             prefer_index: self.prefer_index,
+            expected: self.expected.expectations()?,
             dry_run: self.dry_run,
         })
     }

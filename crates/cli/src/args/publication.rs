@@ -20,20 +20,34 @@ pub(crate) struct PublicationArgs {
     #[arg(long)]
     lease_tags: bool,
 
+    #[command(flatten)]
+    expected: ExpectArgs,
+}
+
+/// What tags have to point at before they move.
+#[derive(Debug, Args)]
+pub(crate) struct ExpectArgs {
     /// Move tags, or only the one named, if they point at this digest, or at nothing (none); repeatable
     #[arg(long, value_name = "[NAME=]DIGEST|none")]
     expect_digest: Vec<String>,
 }
 
+impl ExpectArgs {
+    /// What these arguments say of each tag.
+    pub(super) fn expectations(&self) -> Result<Expectations, CliError> {
+        expectations(&self.expect_digest)
+    }
+}
+
 impl PublicationArgs {
     /// The rules these arguments make.
     pub(super) fn rules(&self) -> Result<PublicationRules, CliError> {
-        Ok(PublicationRules { lease_tags: self.lease_tags, expected: expectations(&self.expect_digest)? })
+        Ok(PublicationRules { lease_tags: self.lease_tags, expected: self.expected.expectations()? })
     }
 }
 
 /// `[NAME=]sha256:…|none`, repeated; two of one name that differ are an error.
-pub(super) fn expectations(given: &[String]) -> Result<Expectations, CliError> {
+fn expectations(given: &[String]) -> Result<Expectations, CliError> {
     let mut expectations = Expectations::default();
     for text in given {
         let (name, expected) = match text.rsplit_once('=') {

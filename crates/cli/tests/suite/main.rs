@@ -24,6 +24,7 @@ mod errors;
 mod failure_policy;
 mod index_annotate;
 mod index_create;
+mod index_expected;
 mod index_inspect;
 mod index_verify;
 mod instructions;

@@ -6,13 +6,14 @@ use archway_oci::{
     json, media_type,
     reference::ImageLocation,
 };
-use archway_registry::Error as RegistryError;
 
-use super::{NoSuchPlatforms, combine, publish};
+use super::{NoSuchPlatforms, combine, publish::push_manifest};
 use crate::{
     Context, Error,
     build::{Publications, Published},
+    expectation::{self, Expectations, Expected, Verdict, judge},
     origin::{Found, describe},
+    tag_guard::TagGuard,
 };
 
 /// What is wanted.
@@ -24,7 +25,7 @@ pub struct AnnotateRequest {
     pub set: Annotations,
     /// Keys to remove first.
     pub remove: Vec<(Scope, String)>,
-    /// What the tag has to point at; `None`: whatever it does.
+    /// What the name has to point at; `None`: whatever it does.
     pub expected: Option<Digest>,
     /// Whether nothing is to be published.
     pub dry_run: bool,
@@ -66,16 +67,6 @@ pub enum AnnotateError {
         /// As given.
         name: String,
     },
-    /// Somebody else was faster.
-    #[error("{name} points at {actual}, and not at {expected}")]
-    Moved {
-        /// The tag.
-        name: String,
-        /// What it was to point at.
-        expected: Digest,
-        /// What it points at; text, as there may be nothing.
-        actual: String,
-    },
 }
 
 /// Makes an index with other annotations, and lets the name point at it.
@@ -90,21 +81,20 @@ pub async fn annotate(context: &Context, request: &AnnotateRequest) -> Result<An
     }
     let found = Found::at(context, &request.image, true).await?;
     let before = found.top.digest.clone();
-    if let Some(expected) = request.expected.clone().filter(|expected| *expected != before) {
-        return Err(AnnotateError::Moved { name, expected, actual: before.to_string() }.into());
+    let made = make(context, &found, request, &name).await;
+    let expected = request.expected.clone().map(Expected::Digest);
+    match &made {
+        Ok((new, _)) => judge(&name, expected.as_ref(), Some(&before), &new.digest).map(drop)?,
+        // An index that nobody meant may well lack what was to be removed.
+        Err(_) => expectation::check(&name, expected.as_ref(), Some(&before))?,
     }
-    if !media_type::is_index(&found.top.media_type) {
-        return Err(AnnotateError::NotAnIndex { name }.into());
-    }
-    let old = found.document(context, &found.top).await?;
-    let (descriptor, bytes) = document(&found.top, old, &request.set, &request.remove)?;
+    let (descriptor, bytes) = made?;
     let mut publications = Publications::new(&context.events);
     if !request.dry_run {
         match &request.image {
             ImageLocation::Registry(tag) => {
                 if descriptor.digest != before {
-                    check_unmoved(context, tag, &before).await?;
-                    publish::push_manifest(context, "publish", tag, &descriptor, &bytes).await?;
+                    publish(context, tag, &before, &descriptor, &bytes).await?;
                 }
             }
             ImageLocation::OciLayout { dir, .. } => {
@@ -119,22 +109,34 @@ pub async fn annotate(context: &Context, request: &AnnotateRequest) -> Result<An
     Ok(Annotated { before, descriptor, bytes, published: publications.finish() })
 }
 
-/// Registries cannot compare and set: what somebody else does between this and the push is lost.
-async fn check_unmoved(context: &Context, tag: &Reference, before: &Digest) -> Result<(), Error> {
-    let now = match context.engine.registry.head_manifest(tag).await {
-        Ok(now) => now.map(|descriptor| descriptor.digest),
-        Err(RegistryError::NotFound { .. }) => None,
-        Err(error) => return Err(Error::registry("read", tag)(error)),
-    };
-    match now {
-        Some(now) if now == *before => Ok(()),
-        now => Err(AnnotateError::Moved {
-            name: tag.familiar(),
-            expected: before.clone(),
-            actual: now.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string()),
-        }
-        .into()),
+/// Reads the index, and makes the new one.
+async fn make(
+    context: &Context,
+    found: &Found,
+    request: &AnnotateRequest,
+    name: &str,
+) -> Result<(Descriptor, Vec<u8>), Error> {
+    if !media_type::is_index(&found.top.media_type) {
+        return Err(AnnotateError::NotAnIndex { name: name.to_owned() }.into());
     }
+    let old = found.document(context, &found.top).await?;
+    document(&found.top, old, &request.set, &request.remove)
+}
+
+/// Moves the tag, if it still points at what was read.
+async fn publish(
+    context: &Context,
+    tag: &Reference,
+    read: &Digest,
+    new: &Descriptor,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let expected = &Expectations { all: Some(Expected::Digest(read.clone())), ..Expectations::default() };
+    let guard = TagGuard { registry: &context.engine.registry, expected, new: &new.digest };
+    if guard.look(tag).await? == Verdict::Move {
+        push_manifest(context, "publish", tag, new, bytes).await?;
+    }
+    guard.look_after(&[tag]).await
 }
 
 /// The index with other annotations. One that stays the same stays so byte for byte.

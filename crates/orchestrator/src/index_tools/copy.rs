@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Context, Error,
     build::Published,
+    expectation::Expectations,
     origin::{Found, describe},
 };
 
@@ -34,6 +35,8 @@ pub struct CopyRequest {
     pub platforms: Vec<Platform>,
     /// Whether what refers to the image, such as signatures, is copied, too.
     pub referrers: bool,
+    /// What the tag at the destination has to point at before it moves.
+    pub expected: Expectations,
 }
 
 /// The copy.
@@ -56,6 +59,7 @@ pub struct Copied {
 /// # Errors
 /// [`Error`]. The name at the destination points where it did.
 pub async fn copy(context: &Context, request: &CopyRequest) -> Result<Copied, Error> {
+    request.expected.check_tags(&moved(&request.destination), "leave it out, or name a tag to copy to")?;
     let found = Arc::new(Found::at(context, &request.source, true).await?);
     if let ImageLocation::DockerArchive(path) = &request.destination {
         let image = one_platform(context, &found, request).await?;
@@ -82,7 +86,7 @@ pub async fn copy(context: &Context, request: &CopyRequest) -> Result<Copied, Er
     };
     let (published, transfers) = match &request.destination {
         ImageLocation::Registry(reference) => {
-            publish::publish(context, std::slice::from_ref(reference), &whole).await?
+            publish::publish(context, std::slice::from_ref(reference), &request.expected, &whole).await?
         }
         ImageLocation::OciLayout { dir, tag_or_digest } => {
             let entry = entry(&top.descriptor, request, &found, tag_or_digest.as_ref());
@@ -97,6 +101,14 @@ pub async fn copy(context: &Context, request: &CopyRequest) -> Result<Copied, Er
     let descriptor = top.descriptor.clone();
     let referrers = referrers.iter().filter(|part| part.referrer.is_some()).count();
     Ok(Copied { source: found.top.clone(), descriptor, referrers, transfers, published })
+}
+
+/// The tag that the copy gets in a registry, if it gets one.
+fn moved(destination: &ImageLocation) -> Vec<&Reference> {
+    match destination {
+        ImageLocation::Registry(reference) => publish::tags(std::slice::from_ref(reference)),
+        _ => Vec::new(),
+    }
 }
 
 /// The document to copy: that of the source, or a new index of the images for `platforms`.

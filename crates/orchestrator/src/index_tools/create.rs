@@ -19,7 +19,9 @@ use super::{
 use crate::{
     Context, Error,
     build::Published,
+    expectation::{Expectations, Expected},
     origin::{Found, Origin, describe},
+    tag_guard::TagGuard,
 };
 
 /// An image that the new index is to list, or an index whose images it is to list.
@@ -49,6 +51,8 @@ pub struct CreateRequest {
     pub annotations: Annotations,
     /// Whether a single image becomes an index of one, rather than being copied as it is.
     pub prefer_index: bool,
+    /// What tags have to point at before they move. One that is appended to has to point at what was read.
+    pub expected: Expectations,
     /// Whether nothing is to be published.
     pub dry_run: bool,
 }
@@ -70,6 +74,8 @@ pub struct Created {
 /// # Errors
 /// [`Error`]. No tag has moved then, unless a registry failed in the midst of several.
 pub async fn create(context: &Context, request: &CreateRequest) -> Result<Created, Error> {
+    let tags = publish::tags(&request.tags);
+    request.expected.check_tags(&tags, "leave it out, or name a tag with `-t`")?;
     let found = find(context, request).await?;
     let offers = try_join_all(found.iter().map(|source| offer(context, source))).await?;
     let rules = Rules { append: request.append, platforms: &request.platforms };
@@ -79,14 +85,20 @@ pub async fn create(context: &Context, request: &CreateRequest) -> Result<Create
     let parts: Vec<Part> =
         stream::iter(documents.collect::<Vec<_>>()).buffered(PARALLEL).try_collect().await?;
     let (descriptor, bytes) = top(context, request, &found, &offers, &children).await?;
+    let expected = expectations(request, &found, &descriptor.digest)?;
     let published = match request.dry_run {
-        true => Vec::new(),
+        true => {
+            let registry = &context.engine.registry;
+            let guard = TagGuard { registry, expected: &expected, new: &descriptor.digest };
+            guard.look_if_expected(&tags).await?;
+            Vec::new()
+        }
         false => {
             let subjects = subjects(request, &found, &parts, &descriptor, &bytes)?;
             let referrers = closure::referrers(context, &subjects).await?;
             let (top, bytes) = (&descriptor, &*bytes);
             let whole = Whole { top, bytes, parts: &parts, blobs: &[], referrers: &referrers };
-            publish::publish(context, &request.tags, &whole).await?.0
+            publish::publish(context, &request.tags, &expected, &whole).await?.0
         }
     };
     Ok(Created { descriptor, bytes, published })
@@ -99,10 +111,32 @@ struct FoundSource {
     stated: Option<Descriptor>,
 }
 
+impl CreateRequest {
+    /// The tag whose index the sources are added to.
+    fn appended_to(&self) -> Option<&Reference> {
+        self.tags.first().filter(|_| self.append)
+    }
+}
+
+/// What is expected of tags, with what follows from reading one: an image that somebody else has appended since
+/// would be lost.
+fn expectations(
+    request: &CreateRequest,
+    found: &[FoundSource],
+    new: &Digest,
+) -> Result<Expectations, Error> {
+    let mut expected = request.expected.clone();
+    if let Some((tag, first)) = request.appended_to().zip(found.first()) {
+        let read = &first.found.top.digest;
+        expected.judge(tag, Some(read), new)?;
+        expected.tags.insert(tag.clone(), Expected::Digest(read.clone()));
+    }
+    Ok(expected)
+}
+
 /// Finds all sources; with `append` what the first tag points at comes first.
 async fn find(context: &Context, request: &CreateRequest) -> Result<Vec<FoundSource>, Error> {
-    let appended_to = request.tags.first().filter(|_| request.append);
-    let appended_to = appended_to.map(|tag| Source::Location(ImageLocation::Registry(tag.clone())));
+    let appended_to = request.appended_to().map(|tag| Source::Location(ImageLocation::Registry(tag.clone())));
     let sources: Vec<Source> = appended_to.into_iter().chain(request.sources.clone()).collect();
     let home = &repository(&sources, &request.tags);
     let finding = sources.iter().map(|source| async move {
@@ -272,5 +306,24 @@ mod tests {
         assert_eq!(name(&[digest.clone(), location("oci:dir")], &[tag("r.example/app:1")]), app);
         assert_eq!(name(&[digest.clone(), location("r.example/other:1")], &[tag("r.example/app:1")]), None);
         assert_eq!(name(&[digest], &[]), None);
+    }
+
+    #[test]
+    fn what_is_appended_to_must_not_move_meanwhile() {
+        let top = Descriptor::of(media_type::OCI_INDEX, b"read");
+        let (read, [new, other]) = (top.digest.clone(), ["new", "other"].map(|s| Digest::sha256(s.as_bytes())));
+        let found = [FoundSource { found: Arc::new(Found { origin: Origin::Store, top }), stated: None }];
+        let tags: Vec<Reference> = ["r.io/a:1", "r.io/a:2"].map(|tag| tag.parse().unwrap()).into();
+        let of_first = |append, all: Option<&Digest>| {
+            let all = all.cloned().map(Expected::Digest);
+            let expected = Expectations { all, ..Expectations::default() };
+            let request = CreateRequest { tags: tags.clone(), append, expected, ..CreateRequest::default() };
+            expectations(&request, &found, &new).ok().map(|expected| expected.of(&tags[0]).cloned())
+        };
+        let where_it_was_read = Some(Some(Expected::Digest(read.clone())));
+        assert_eq!(of_first(false, None), Some(None));
+        assert_eq!(of_first(true, None), where_it_was_read);
+        assert_eq!(of_first(true, Some(&read)), where_it_was_read);
+        assert_eq!(of_first(true, Some(&other)), None, "it was not read where it is expected");
     }
 }

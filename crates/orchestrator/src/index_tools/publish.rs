@@ -11,7 +11,9 @@ use super::{closure::Part, transfer};
 use crate::{
     Context, Error,
     build::{Publications, Published},
+    expectation::{Expectations, Verdict},
     origin::{Found, Origin},
+    tag_guard::TagGuard,
 };
 
 /// Blobs, or documents, that are copied at the same time.
@@ -63,13 +65,17 @@ impl AddAssign for Transfers {
     }
 }
 
-/// Brings everything to each repository that `targets` name, and then makes the tags point at it. A target
-/// with a digest gets no tag.
+/// Brings everything to each repository that `targets` name, and then makes the tags point at it, if they are
+/// where they are expected to be. A target with a digest gets no tag.
 pub(super) async fn publish(
     context: &Context,
     targets: &[Reference],
+    expected: &Expectations,
     whole: &Whole<'_>,
 ) -> Result<(Vec<Published>, Transfers), Error> {
+    let guard = TagGuard { registry: &context.engine.registry, expected, new: &whole.top.digest };
+    let tags = tags(targets);
+    guard.look_if_expected(&tags).await?;
     let mut repositories: BTreeMap<String, &Reference> = BTreeMap::new();
     for target in targets {
         repositories.entry(target.repository_name()).or_insert(target);
@@ -96,14 +102,22 @@ pub(super) async fn publish(
         // What one registry refuses is to be known before a tag has moved in another.
         try_join_all(repositories.values().map(|repository| top.push(repository))).await?;
     }
+    // Pushing took its time.
+    let mut verdicts = guard.look_if_expected(&tags).await?.into_iter();
     let mut publications = Publications::new(&context.events);
     for target in targets {
-        if target.digest.is_none() {
+        if target.digest.is_none() && verdicts.next() == Some(Verdict::Move) {
             push_manifest(context, "publish", target, whole.top, whole.bytes).await?;
         }
         publications.add(Published { target: target.familiar(), digest: Some(whole.top.digest.clone()) });
     }
+    guard.look_after(&tags).await?;
     Ok((publications.finish(), transfers.into_inner().expect("no holder panics")))
+}
+
+/// The targets that are tags; the others only say a repository.
+pub(super) fn tags(targets: &[Reference]) -> Vec<&Reference> {
+    targets.iter().filter(|target| target.digest.is_none()).collect()
 }
 
 /// The topmost document, on its way to repositories.

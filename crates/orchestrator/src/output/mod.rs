@@ -145,9 +145,7 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
 
 /// Rules for a publication that does not take place would be ignored.
 fn check_publication(rules: &PublicationRules, targets: &[Target]) -> Result<(), Error> {
-    let refuse = |message: String| {
-        Err(Error::Output { message, hint: Some("add `--push`, or leave it out".to_owned()) })
-    };
+    const HINT: &str = "add `--push`, or leave it out";
     let tags: Vec<&Reference> = targets
         .iter()
         .filter_map(|target| match target {
@@ -157,15 +155,10 @@ fn check_publication(rules: &PublicationRules, targets: &[Target]) -> Result<(),
         .flatten()
         .collect();
     if rules.lease_tags && !targets.iter().any(Target::is_published) {
-        return refuse("--lease-tags is about images that are pushed, and nothing is".to_owned());
+        let message = "--lease-tags is about images that are pushed, and nothing is".to_owned();
+        return Err(Error::Output { message, hint: Some(HINT.to_owned()) });
     }
-    if rules.expected.all.is_some() && tags.is_empty() {
-        return refuse("--expect-digest is about tags in registries, and none is moved".to_owned());
-    }
-    match rules.expected.tags.keys().find(|tag| !tags.contains(tag)) {
-        Some(tag) => refuse(format!("--expect-digest names {}, and that is not pushed", tag.familiar())),
-        None => Ok(()),
-    }
+    rules.expected.check_tags(&tags, HINT)
 }
 
 fn check(target: &Target, many: bool) -> Result<(), Error> {

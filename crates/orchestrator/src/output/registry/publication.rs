@@ -21,10 +21,11 @@ use super::{
 use crate::{
     Context, Error,
     build::{Publications, Published},
-    expectation::{Expected, Verdict},
+    expectation::{self, Verdict},
     index::BuiltIndex,
     output::Target,
     request::PublicationRules,
+    tag_guard::TagGuard,
 };
 
 /// Blobs, or manifests, that are pushed at the same time.
@@ -76,7 +77,9 @@ impl Publication<'_> {
             false => self.look(&names).await?,
         };
         self.move_tags(&names, &now, publications).await?;
-        self.look_after(&names).await?;
+        let tags: Vec<&Reference> =
+            names.iter().filter(|name| !name.by_digest).map(|name| &name.reference).collect();
+        self.guard().look_after(&tags).await?;
         if let Some(leases) = &leases {
             self.release(&names, &incomplete, leases).await;
         }
@@ -107,26 +110,13 @@ impl Publication<'_> {
                 let there = self.pushes.0.client.head_manifest(&by_digest).await.unwrap_or(None);
                 return Ok(if there.is_some() { Verdict::IsThere } else { Verdict::Move });
             }
-            let found = self.current(tag).await?;
-            match self.rules.expected.judge(tag, found.as_ref(), self.digest()) {
-                Verdict::Refuse => {
-                    let expected = self.rules.expected.of(tag).expect("nothing else is refused").clone();
-                    Err(Error::TagMoved { tag: tag.familiar(), expected, found: found.into() })
-                }
-                verdict => Ok(verdict),
-            }
+            self.guard().look(tag).await
         }))
         .await
     }
 
-    /// What a tag points at. Where something is expected of it, a registry that does not say is an error.
-    async fn current(&self, tag: &Reference) -> Result<Option<Digest>, Error> {
-        let current = self.pushes.0.client.head_manifest(tag).await;
-        let current = match self.rules.expected.of(tag) {
-            Some(_) => current.map_err(Error::registry("look at", tag.familiar()))?,
-            None => current.unwrap_or(None),
-        };
-        Ok(current.map(|current| current.digest))
+    fn guard(&self) -> TagGuard<'_> {
+        TagGuard { registry: &self.pushes.0.client, expected: &self.rules.expected, new: self.digest() }
     }
 
     /// The moment of publication: the tags point at the complete index. All move at the same time, so that
@@ -171,19 +161,6 @@ impl Publication<'_> {
             }
         }
         self.put_index("publish", tag).await
-    }
-
-    /// Whether the tags that something was expected of are where they were moved.
-    async fn look_after(&self, names: &[Name]) -> Result<(), Error> {
-        let expected =
-            names.iter().filter(|name| !name.by_digest && self.rules.expected.of(&name.reference).is_some());
-        let looks = expected.map(|Name { reference: tag, .. }| async move {
-            match self.current(tag).await? {
-                Some(found) if found == *self.digest() => Ok(()),
-                found => Err(Error::Overtaken { tag: tag.familiar(), found: found.into() }),
-            }
-        });
-        try_join_all(looks).await.map(drop)
     }
 
     /// Pushes, and pushes again what the registry does not know although it was pushed: another build
@@ -315,13 +292,8 @@ pub(crate) async fn foresee(context: &Context, targets: &[Target], rules: &Publi
     let names = names(&targets.iter().collect::<Vec<_>>());
     let looks = names.iter().filter(|name| !name.by_digest).map(|Name { reference: tag, .. }| async move {
         let expected = rules.expected.of(tag)?;
-        let found = context.engine.registry.head_manifest(tag).await.ok()?;
-        let found = Expected::from(found.map(|found| found.digest));
-        (found != *expected).then(|| Error::TagMoved {
-            tag: tag.familiar(),
-            expected: expected.clone(),
-            found,
-        })
+        let found = context.engine.registry.head_manifest(tag).await.ok()?.map(|found| found.digest);
+        expectation::check(&tag.familiar(), Some(expected), found.as_ref()).err()
     });
     for conflict in join_all(looks).await.into_iter().flatten() {
         let message = format!("{conflict}: unless the build comes to the same, nothing will be published");
