@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use archway_oci::{Descriptor, Digest, Index, Manifest, Platform, media_type, reference::ImageLocation};
+use archway_oci::{
+    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type, reference::ImageLocation,
+};
 use futures_util::{
     FutureExt as _, StreamExt as _, TryStreamExt as _,
     future::{BoxFuture, try_join, try_join_all},
@@ -56,12 +58,42 @@ pub struct Inspection {
     pub annotations: BTreeMap<String, String>,
     /// One for each platform, in the order of the index.
     pub platforms: Vec<PlatformImage>,
+    /// Documents that the image names and that are not where it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingDocument>,
     /// Children that are for no platform, and about none of those: artifacts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Descriptor>,
     /// What refers to the topmost document.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub referrers: Vec<Referrer>,
+}
+
+/// A document that is named and not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingDocument {
+    /// What it would be.
+    pub kind: DocumentKind,
+    /// For which platform it would be, as far as the index says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes, as what names it says.
+    pub size: u64,
+}
+
+/// What a missing document would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentKind {
+    /// The manifest of a platform's image.
+    Manifest,
+    /// The config of a platform's image; without it nothing of the image is shown.
+    Config,
+    /// The manifest of statements about a platform's image.
+    Attestation,
 }
 
 /// The image of one platform.
@@ -149,10 +181,11 @@ pub struct Referrer {
     pub referrers: Vec<Referrer>,
 }
 
-/// Looks at an image.
+/// Looks at an image. What it names and is not there is shown as missing: whether that is wrong is for a
+/// verification to say.
 ///
 /// # Errors
-/// [`Error`], also if there is no image for a platform that was asked for.
+/// [`Error`], also if there is no image for a platform that was asked for, and none that is missing.
 pub async fn inspect(context: &Context, request: &InspectRequest) -> Result<Inspection, Error> {
     let found = Found::at(context, &request.image, request.pull).await?;
     let index = match media_type::is_index(&found.top.media_type) {
@@ -163,19 +196,20 @@ pub async fn inspect(context: &Context, request: &InspectRequest) -> Result<Insp
     let (others, images): (Vec<Descriptor>, Vec<Descriptor>) =
         manifests.into_iter().partition(|child| child.platform.as_ref().is_some_and(Platform::is_unknown));
     let reading = images.iter().map(|child| platform_image(context, &found, child));
-    let read: Vec<PlatformImage> =
+    let read: Vec<Result<PlatformImage, MissingDocument>> =
         stream::iter(reading.collect::<Vec<_>>()).buffered(PARALLEL).try_collect().await?;
-    let mut platforms = chosen(read, &request.platforms)?;
+    let (mut platforms, mut missing) = chosen(read, &request.platforms)?;
     count_sharing(&mut platforms);
     let (about, others): (Vec<Descriptor>, Vec<Descriptor>) =
         others.into_iter().partition(|other| is_about(other, &images));
     let filling = platforms.iter_mut().map(|image| fill(context, request, &found, image, &about));
-    let (_, referrers) = try_join(
+    let (unsaid, referrers) = try_join(
         try_join_all(filling),
         // Those of a single image are its own already.
         referrers(context, request, &found, index.is_some().then_some(&found.top.digest), &[], MAX_DEPTH),
     )
     .await?;
+    missing.extend(unsaid.into_iter().flatten());
     Ok(Inspection {
         name: origin::describe(&request.image),
         size: total(platforms.iter().map(|image| image.size)),
@@ -184,6 +218,7 @@ pub async fn inspect(context: &Context, request: &InspectRequest) -> Result<Insp
         digest: found.top.digest,
         annotations: index.map(|index| index.annotations).unwrap_or_default(),
         platforms,
+        missing,
         others,
         referrers,
     })
@@ -212,15 +247,28 @@ async fn platform_image(
     context: &Context,
     found: &Found,
     descriptor: &Descriptor,
-) -> Result<PlatformImage, Error> {
-    let (manifest, config) = found.image(context, descriptor).await?;
+) -> Result<Result<PlatformImage, MissingDocument>, Error> {
+    let missing = |kind, named: &Descriptor| MissingDocument {
+        kind,
+        platform: descriptor.platform.clone(),
+        digest: named.digest.clone(),
+        size: named.size,
+    };
+    let Some(manifest) = if_there(found.document(context, descriptor).await)? else {
+        return Ok(Err(missing(DocumentKind::Manifest, descriptor)));
+    };
+    let manifest = Manifest::parse(&manifest)?;
+    let Some(config) = if_there(found.document(context, &manifest.config).await)? else {
+        return Ok(Err(missing(DocumentKind::Config, &manifest.config)));
+    };
+    let config = ImageConfig::parse(&config)?;
     let layers: Vec<LayerInfo> = manifest
         .layers
         .iter()
         .map(|layer| LayerInfo { digest: layer.digest.clone(), size: layer.size, shared_by: 1 })
         .collect();
     let platform = descriptor.platform.clone().unwrap_or_else(|| config.platform.clone().normalized());
-    Ok(PlatformImage {
+    Ok(Ok(PlatformImage {
         platform,
         config_platform: config.platform,
         digest: descriptor.digest.clone(),
@@ -232,21 +280,45 @@ async fn platform_image(
         command: [config.config.entrypoint, config.config.cmd].into_iter().flatten().flatten().collect(),
         attestations: Vec::new(),
         referrers: Vec::new(),
-    })
+    }))
 }
 
-/// Those for `wanted`; all if nothing is.
-fn chosen(images: Vec<PlatformImage>, wanted: &[Platform]) -> Result<Vec<PlatformImage>, Error> {
-    let offers = |image: &PlatformImage, wanted: &Platform| is_for(&image.platform, wanted);
-    let is_missing = |wanted: &&Platform| !images.iter().any(|image| offers(image, wanted));
+/// `None`: it is not where it should be.
+fn if_there<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(document) => Ok(Some(document)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Those for `wanted`, and those of them that are missing; all if nothing is wanted.
+fn chosen(
+    images: Vec<Result<PlatformImage, MissingDocument>>,
+    wanted: &[Platform],
+) -> Result<(Vec<PlatformImage>, Vec<MissingDocument>), Error> {
+    let platform = |image: &Result<PlatformImage, MissingDocument>| match image {
+        Ok(image) => Some(image.platform.clone()),
+        Err(missing) => missing.platform.clone(),
+    };
+    let offered: Vec<Platform> = images.iter().filter_map(platform).collect();
+    let is_missing = |wanted: &&Platform| !offered.iter().any(|offered| is_for(offered, wanted));
     let missing: Vec<Platform> = wanted.iter().filter(is_missing).cloned().collect();
     if !missing.is_empty() {
-        let offered = images.into_iter().map(|image| image.platform).collect();
         return Err(NoSuchPlatforms { missing, offered }.into());
     }
-    let is_chosen =
-        |image: &PlatformImage| wanted.is_empty() || wanted.iter().any(|wanted| offers(image, wanted));
-    Ok(images.into_iter().filter(is_chosen).collect())
+    let is_chosen = |image: &Result<PlatformImage, MissingDocument>| {
+        let is_wanted = |offered: &Platform| wanted.iter().any(|wanted| is_for(offered, wanted));
+        wanted.is_empty() || platform(image).as_ref().is_some_and(is_wanted)
+    };
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for image in images.into_iter().filter(is_chosen) {
+        match image {
+            Ok(image) => there.push(image),
+            Err(gone) => missing.push(gone),
+        }
+    }
+    Ok((there, missing))
 }
 
 /// Whether a child is an attestation about one of `images`.
@@ -254,36 +326,50 @@ fn is_about(other: &Descriptor, images: &[Descriptor]) -> bool {
     subject(other).is_some_and(|subject| images.iter().any(|image| image.digest == subject))
 }
 
-/// Adds what is said about an image.
+/// Adds what is said about an image; returns attestations that are missing.
 async fn fill(
     context: &Context,
     request: &InspectRequest,
     found: &Found,
     image: &mut PlatformImage,
     attestations: &[Descriptor],
-) -> Result<(), Error> {
+) -> Result<Vec<MissingDocument>, Error> {
     let own: Vec<&Descriptor> =
         attestations.iter().filter(|other| subject(other).as_ref() == Some(&image.digest)).collect();
     let reading = try_join_all(own.iter().map(|descriptor| attestation(context, found, descriptor)));
     // An attestation may be listed as a referrer, too.
     let known: Vec<Digest> = own.iter().map(|descriptor| descriptor.digest.clone()).collect();
     let listing = referrers(context, request, found, Some(&image.digest), &known, MAX_DEPTH);
-    (image.attestations, image.referrers) = try_join(reading, listing).await?;
-    Ok(())
+    let (read, referrers) = try_join(reading, listing).await?;
+    image.referrers = referrers;
+    let mut missing = Vec::new();
+    for (descriptor, attestation) in own.into_iter().zip(read) {
+        match attestation {
+            Some(attestation) => image.attestations.push(attestation),
+            None => missing.push(MissingDocument {
+                kind: DocumentKind::Attestation,
+                platform: Some(image.platform.clone()),
+                digest: descriptor.digest.clone(),
+                size: descriptor.size,
+            }),
+        }
+    }
+    Ok(missing)
 }
 
+/// `None`: it is not there.
 async fn attestation(
     context: &Context,
     found: &Found,
     descriptor: &Descriptor,
-) -> Result<Attestation, Error> {
-    let manifest = Manifest::parse(&found.document(context, descriptor).await?)?;
-    let statements = manifest.layers.into_iter().map(|mut layer| Statement {
+) -> Result<Option<Attestation>, Error> {
+    let Some(document) = if_there(found.document(context, descriptor).await)? else { return Ok(None) };
+    let statements = Manifest::parse(&document)?.layers.into_iter().map(|mut layer| Statement {
         predicate_type: layer.annotations.remove(PREDICATE_TYPE).unwrap_or(layer.media_type),
         digest: layer.digest,
         size: layer.size,
     });
-    Ok(Attestation { digest: descriptor.digest.clone(), statements: statements.collect() })
+    Ok(Some(Attestation { digest: descriptor.digest.clone(), statements: statements.collect() }))
 }
 
 /// What refers to `subject`, and what refers to that.
@@ -372,6 +458,15 @@ mod tests {
         }
     }
 
+    fn gone(platform: &str) -> MissingDocument {
+        MissingDocument {
+            kind: DocumentKind::Manifest,
+            platform: Some(platform.parse().unwrap()),
+            digest: Digest::sha256(platform.as_bytes()),
+            size: 400,
+        }
+    }
+
     #[test]
     fn what_is_shared_counts_once() {
         let mut platforms = [
@@ -392,11 +487,19 @@ mod tests {
         let images = || vec![image("linux/amd64", &[]), image("linux/arm64", &[])];
         let wanted =
             |names: &[&str]| -> Vec<Platform> { names.iter().map(|name| name.parse().unwrap()).collect() };
-        assert_eq!(chosen(images(), &[]).unwrap().len(), 2);
-        let one = chosen(images(), &wanted(&["linux/aarch64"])).unwrap();
-        assert_eq!(one.len(), 1);
-        assert_eq!(one[0].platform, "linux/arm64".parse().unwrap());
-        let missing = chosen(images(), &wanted(&["linux/arm64", "linux/s390x"]));
+        let chosen = |names: &[&str]| {
+            let images = images().into_iter().map(Ok).chain([Err(gone("linux/riscv64"))]);
+            super::chosen(images.collect(), &wanted(names))
+        };
+        let shown = |names: &[&str]| {
+            let (there, missing) = chosen(names).unwrap();
+            let there: Vec<String> = there.iter().map(|image| image.platform.to_string()).collect();
+            (there.join(" "), missing.len())
+        };
+        assert_eq!(shown(&[]), ("linux/amd64 linux/arm64".to_owned(), 1));
+        assert_eq!(shown(&["linux/aarch64"]), ("linux/arm64".to_owned(), 0));
+        assert_eq!(shown(&["linux/riscv64"]), (String::new(), 1), "what is missing is listed all the same");
+        let missing = chosen(&["linux/arm64", "linux/s390x"]);
         assert!(
             matches!(missing, Err(Error::NoSuchPlatforms(NoSuchPlatforms { missing, .. })) if missing == wanted(&["linux/s390x"]))
         );

@@ -5,7 +5,9 @@ use std::{
     io::{IsTerminal as _, Write as _},
 };
 
-use archway_orchestrator::inspect::{self, Attestation, Inspection, PlatformImage, Referrer};
+use archway_orchestrator::inspect::{
+    self, Attestation, DocumentKind, Inspection, MissingDocument, PlatformImage, Referrer,
+};
 use archway_report::Events;
 
 use crate::{
@@ -76,7 +78,22 @@ fn nodes(inspection: &Inspection) -> Vec<Node> {
         let note = other.artifact_type.as_ref().unwrap_or(&other.media_type);
         Node::leaf("other", other.size, &other.digest).with_note(note)
     });
-    images.chain(others).chain(inspection.referrers.iter().map(referrer)).collect()
+    images
+        .chain(inspection.missing.iter().map(missing))
+        .chain(others)
+        .chain(inspection.referrers.iter().map(referrer))
+        .collect()
+}
+
+/// What is named and not there, which an image may be without being wrong in a mirror of some platforms.
+fn missing(document: &MissingDocument) -> Node {
+    let platform = document.platform.as_ref().map(ToString::to_string);
+    let (label, note) = match document.kind {
+        DocumentKind::Manifest => (platform.unwrap_or("image".to_owned()), "missing"),
+        DocumentKind::Config => (platform.unwrap_or("image".to_owned()), "its config is missing"),
+        DocumentKind::Attestation => ("attestation".to_owned(), "missing"),
+    };
+    Node::leaf(&label, document.size, &document.digest).with_note(note)
 }
 
 fn platform(image: &PlatformImage, all: &[PlatformImage]) -> Node {
@@ -203,6 +220,12 @@ mod tests {
             unique_size: 57_100_000,
             annotations: [("org.opencontainers.image.version".to_owned(), "1".to_owned())].into(),
             platforms: vec![amd64, arm64],
+            missing: vec![MissingDocument {
+                kind: DocumentKind::Manifest,
+                platform: Some("linux/s390x".parse().unwrap()),
+                digest: digest("s390x"),
+                size: 480,
+            }],
             others: Vec::new(),
             referrers: vec![signature()],
         }

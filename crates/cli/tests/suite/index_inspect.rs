@@ -1,6 +1,11 @@
 //! `archway inspect` of images with attestations and referrers.
 
-use archway_oci::{Digest, Manifest};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use archway_oci::{Digest, Manifest, reference::TagOrDigest};
 use serde_json::Value;
 
 use super::{
@@ -60,4 +65,42 @@ fn one_platform_may_be_looked_at() {
     assert!(run.stderr.contains("there is no image for linux/s390x"), "{}", run.stderr);
     let run = scene.archway(&["inspect", "--raw", "-p", "linux/arm64,linux/amd64", &place]).exited(2);
     assert!(run.stderr.contains("one can be printed"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_missing_is_shown_as_missing() {
+    let Some(scene) = Scene::new() else { return };
+    let image = layout(&scene, "app", "app", &["linux/amd64", "linux/arm64", "linux/s390x"]);
+    attest(&image);
+    let source = format!("oci:{}:attested", image.directory.display());
+    let read = |digest: &Digest| -> Value {
+        serde_json::from_slice(&fs::read(blob(&image.directory, digest)).unwrap()).unwrap()
+    };
+    let index = archway_oci::Layout::open(&image.directory).unwrap();
+    let attestations = index.find(Some(&TagOrDigest::Tag("attested".into()))).unwrap().digest;
+    let attestation = read(&attestations)["manifests"][3]["digest"].as_str().unwrap().parse().unwrap();
+    let config = read(&image.manifests[2].digest)["config"]["digest"].as_str().unwrap().parse().unwrap();
+    let gone: [&Digest; 3] = [&image.manifests[1].digest, &config, &attestation];
+    for digest in gone {
+        fs::remove_file(blob(&image.directory, digest)).unwrap();
+    }
+    let json = scene.archway(&["inspect", "--format", "json", &source]).succeeded().stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["platforms"].as_array().unwrap().len(), 1, "{json}");
+    let missing: Vec<(&str, &str)> = json["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["kind"].as_str().unwrap(), one["digest"].as_str().unwrap()))
+        .collect();
+    let expected = ["manifest", "config", "attestation"].into_iter().zip(gone.map(Digest::as_str));
+    assert_eq!(missing, expected.collect::<Vec<_>>());
+    let text = scene.archway(&["inspect", "-p", "linux/arm64,linux/amd64", &source]).succeeded().stdout;
+    let line = text.lines().find(|line| line.starts_with("linux/arm64")).unwrap();
+    assert!(line.contains(gone[0].as_str()) && line.ends_with("missing"), "{text}");
+    scene.archway(&["index", "verify", &source]).exited(4);
+}
+
+fn blob(layout: &Path, digest: &Digest) -> PathBuf {
+    layout.join("blobs/sha256").join(digest.hex())
 }
