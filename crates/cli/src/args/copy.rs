@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use archway_oci::reference::ImageLocation;
 use archway_orchestrator::index_tools::CopyRequest;
 use clap::{ArgAction, Args};
 
-use super::{ProgressMode, build, publication::ExpectArgs};
+use super::{ProgressMode, build, publication::ExpectArgs, value};
 use crate::error::CliError;
 
 /// `archway copy`
@@ -42,12 +41,9 @@ pub(crate) struct CopyArgs {
 impl CopyArgs {
     /// The request these arguments make.
     pub(crate) fn request(&self) -> Result<CopyRequest, CliError> {
-        let location = |name: &'static str, text: &str| {
-            text.parse::<ImageLocation>().map_err(|error| CliError::usage(name, error))
-        };
         Ok(CopyRequest {
-            source: location("SOURCE", &self.source)?,
-            destination: location("DESTINATION", &self.destination)?,
+            source: value::location("SOURCE", &self.source)?,
+            destination: value::location("DESTINATION", &self.destination)?,
             platforms: build::platforms(&self.platform)?,
             referrers: self.referrers,
             expected: self.expected.expectations()?,

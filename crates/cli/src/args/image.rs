@@ -3,7 +3,7 @@
 use archway_orchestrator::inspect::InspectRequest;
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::build;
+use super::{build, value};
 use crate::error::CliError;
 
 /// `archway run`
@@ -73,7 +73,7 @@ impl InspectArgs {
     /// The request these arguments make.
     pub(crate) fn request(&self) -> Result<InspectRequest, CliError> {
         Ok(InspectRequest {
-            image: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
+            image: value::location("IMAGE", &self.image)?,
             pull: self.pull,
             platforms: build::platforms(&self.platform)?,
             referrers: self.referrers,

@@ -9,7 +9,7 @@ use archway_oci::{
 use archway_orchestrator::index_tools::{AnnotateRequest, CreateRequest, Source};
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{IndexVerifyArgs, InspectArgs, ProgressMode, annotation, build, publication::ExpectArgs};
+use super::{IndexVerifyArgs, InspectArgs, ProgressMode, annotation, build, publication::ExpectArgs, value};
 use crate::error::CliError;
 
 /// A descriptor is small; what is longer is something else.
@@ -140,7 +140,7 @@ impl IndexAnnotateArgs {
             removed.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         check_scopes("--remove", remove.iter().map(|(scope, _)| scope))?;
         Ok(AnnotateRequest {
-            image: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
+            image: value::location("IMAGE", &self.image)?,
             set: annotations("[SCOPE:]KEY=VALUE", &self.annotations)?,
             remove,
             expected: expected.transpose().map_err(|error| CliError::usage("--expect-digest", error))?,
@@ -162,7 +162,7 @@ fn source(flag: &'static str, text: &str) -> Result<Source, CliError> {
     if text.starts_with('{') {
         return descriptor(flag, text);
     }
-    text.parse().map(Source::Location).map_err(|error| CliError::usage(flag, error))
+    value::location(flag, text).map(Source::Location)
 }
 
 fn descriptor(flag: &'static str, text: &str) -> Result<Source, CliError> {

@@ -40,7 +40,7 @@ pub(crate) use index::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs};
 pub(crate) use sbom::{SbomArgs, SbomFormat};
 pub(crate) use scan::ScanArgs;
 pub(crate) use source::{Bundling, SourceBundleArgs};
-pub(crate) use value::unknown;
+pub(crate) use value::{location, unknown};
 pub(crate) use verify::{BuildAuditArgs, IndexVerifyArgs};
 
 /// One build, every architecture.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use archway_oci::Reference;
+use archway_oci::{Reference, reference::ImageLocation};
 
 use crate::error::CliError;
 
@@ -12,6 +12,38 @@ pub(crate) fn name(flag: &'static str, text: &str) -> Result<Reference, CliError
     match reference.digest {
         None => Ok(reference),
         Some(_) => Err(CliError::usage(flag, format!("`{text}` has a digest, which cannot be chosen"))),
+    }
+}
+
+/// A place that holds an image, or is to.
+pub(crate) fn location(flag: &'static str, text: &str) -> Result<ImageLocation, CliError> {
+    match meant(text) {
+        Some(meant) => Err(CliError::Usage {
+            flag,
+            message: format!("`{text}` begins with no transport that is known"),
+            hint: Some(format!("did you mean `{meant}`?")),
+        }),
+        None => text.parse().map_err(|error| CliError::usage(flag, error)),
+    }
+}
+
+/// What somebody meant who mistyped a transport, or has it from another tool. It would be taken for the name of one of
+/// Docker Hub's own images, and none of them is called so.
+fn meant(text: &str) -> Option<String> {
+    const KNOWN: [&str; 3] = ["oci", "oci-archive", "docker-archive"];
+    let (word, rest) = text.split_once(':')?;
+    let host_and_port = rest.split_once('/').is_some_and(|(port, _)| port.parse::<u16>().is_ok());
+    if KNOWN.contains(&word) || word.contains(['/', '.']) || host_and_port {
+        return None;
+    }
+    let word = word.to_ascii_lowercase();
+    match word.as_str() {
+        "docker" => rest.strip_prefix("//").map(str::to_owned),
+        "oci-layout" | "oci-dir" | "ocilayout" => Some(format!("oci:{}", rest.trim_start_matches("//"))),
+        _ => {
+            let near = KNOWN.iter().find(|known| strsim::jaro_winkler(&word, known) > 0.9)?;
+            Some(format!("{near}:{rest}"))
+        }
     }
 }
 
@@ -95,6 +127,29 @@ mod tests {
         for text in [format!("app@sha256:{}", "0".repeat(64)), "UPPER".into()] {
             assert!(matches!(name("--tag", &text), Err(CliError::Usage { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_transport_is_no_name_of_an_image() {
+        for (text, expected) in [
+            ("ociarchive:x", Some("oci-archive:x")),
+            ("OCI-archive:./x.tar", Some("oci-archive:./x.tar")),
+            ("docker_archive:x", Some("docker-archive:x")),
+            ("oci-layout://dir", Some("oci:dir")),
+            ("docker://r.example/app:1", Some("r.example/app:1")),
+            ("oci:dir", None),
+            ("oci-archive:x", None),
+            ("docker:dind", None),
+            ("ociarchive:5000/app", None),
+            ("ociarchive.example:x", None),
+            ("r.example/oci-archives:1", None),
+            ("busybox:1", None),
+            ("alpine", None),
+        ] {
+            assert_eq!(meant(text).as_deref(), expected, "{text}");
+        }
+        assert!(matches!(location("SOURCE", "ociarchive:x"), Err(CliError::Usage { hint: Some(_), .. })));
+        assert!(location("SOURCE", "busybox:1").is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use archway_dockerfile::ignore::IgnorePatterns;
 use archway_orchestrator::verify::{AuditSettings, VerifyRequest};
 use clap::{Args, ValueEnum};
 
-use super::{Format, ProgressMode, build};
+use super::{Format, ProgressMode, build, value};
 use crate::error::CliError;
 
 /// `archway index verify`
@@ -73,7 +73,7 @@ impl IndexVerifyArgs {
     /// The request these arguments make.
     pub(crate) fn request(&self) -> Result<VerifyRequest, CliError> {
         Ok(VerifyRequest {
-            location: self.image.parse().map_err(|error| CliError::usage("IMAGE", error))?,
+            location: value::location("IMAGE", &self.image)?,
             platforms: build::platforms(&self.platform)?,
             audit: settings(self.audit.audit, &self.audit.allow)?,
         })

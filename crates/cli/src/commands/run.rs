@@ -5,7 +5,6 @@ use std::process;
 use archway_oci::{
     Platform,
     platform::{best_match, parse_list},
-    reference::ImageLocation,
 };
 use archway_orchestrator::{
     Context,
@@ -15,7 +14,7 @@ use archway_report::Events;
 use archway_sandbox::{Exit as ProcessExit, Stdio};
 
 use crate::{
-    args::{RegistryArgs, RunArgs},
+    args::{self, RegistryArgs, RunArgs},
     error::{CliError, Exit},
     session::Session,
 };
@@ -24,7 +23,7 @@ use crate::{
 const SIGNAL_EXIT: i32 = 128;
 
 pub(crate) fn run(args: &RunArgs, registries: &RegistryArgs) -> Result<(), CliError> {
-    let location: ImageLocation = args.image.parse().map_err(|error| CliError::usage("IMAGE", error))?;
+    let location = args::location("IMAGE", &args.image)?;
     let overrides = Overrides {
         command: args.command.clone(),
         entrypoint: args.entrypoint.clone(),

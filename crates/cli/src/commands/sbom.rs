@@ -1,19 +1,18 @@
 //! `archway sbom`.
 
 use archway_attest::sbom::Format;
-use archway_oci::reference::ImageLocation;
 use archway_orchestrator::bom::{self, Cataloged};
 use archway_report::Events;
 
 use crate::{
-    args::{RegistryArgs, SbomArgs, SbomFormat},
+    args::{self, RegistryArgs, SbomArgs, SbomFormat},
     error::{self, CliError},
     session::Session,
     table,
 };
 
 pub(crate) fn run(args: &SbomArgs, registries: &RegistryArgs) -> Result<(), CliError> {
-    let location: ImageLocation = args.image.parse().map_err(|error| CliError::usage("IMAGE", error))?;
+    let location = args::location("IMAGE", &args.image)?;
     let platforms = args.platforms()?;
     if let Some(path) = &args.output {
         super::check_file("--output", path)?;

@@ -1,12 +1,11 @@
 //! `archway scan`.
 
 use archway_attest::vulnerability::{Severity, Vulnerability};
-use archway_oci::reference::ImageLocation;
 use archway_orchestrator::{bom, scan::ScanReport};
 use archway_report::Events;
 
 use crate::{
-    args::{Format, RegistryArgs, ScanArgs},
+    args::{self, Format, RegistryArgs, ScanArgs},
     error::{self, CliError, Exit},
     session::Session,
     table,
@@ -16,7 +15,7 @@ use crate::{
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &ScanArgs, registries: &RegistryArgs) -> Result<(), CliError> {
-    let location: ImageLocation = args.image.parse().map_err(|error| CliError::usage("IMAGE", error))?;
+    let location = args::location("IMAGE", &args.image)?;
     let (platforms, spec) = (args.platforms()?, args.spec()?);
     let session = Session::start(registries)?;
     let context = session.context(Events::ignored());

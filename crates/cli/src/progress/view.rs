@@ -209,6 +209,9 @@ fn is_of_dockerfile(step: &Step) -> bool {
 
 /// Cuts a line to what the terminal can show in one row, styles not counted.
 pub(crate) fn fit(line: &str, width: usize) -> String {
+    if table::visible(line) <= width {
+        return line.to_owned();
+    }
     let mut visible = 0;
     let mut text = String::new();
     let mut characters = line.chars();
@@ -306,5 +309,9 @@ mod tests {
         let line = format!("{BOLD}bold{BOLD:#} and a long rest");
         let cut = fit(&line, 8);
         assert_eq!(anstream::adapter::strip_str(&cut).to_string(), "bold an…");
+        for (width, expected) in [(7, "bold a…"), (8, "bold and"), (9, "bold and")] {
+            let shown = fit(&format!("{BOLD}bold{BOLD:#} and"), width);
+            assert_eq!(anstream::adapter::strip_str(&shown).to_string(), expected);
+        }
     }
 }
