@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Context, Error, Prepared, attest, bom,
     cache::{self, Inline},
-    ended::{Ended, Policy, Stop},
+    ended::{Ended, Outcome, Policy, Stop},
     index::{self, BuiltIndex},
     missing::{self, Missing},
     output::{self, Product, Target},
@@ -161,7 +161,7 @@ pub async fn build(
     };
     let (ended, ()) = join(Ended::collect(runs, &policy, &tracker, &stop), foreseen).await;
 
-    let goes_on = ended.may_be_published(request.on_failure);
+    let outcome = ended.outcome(request.on_failure);
     let mut report = BuildReport {
         platforms: tracker.lock().expect("no holder panics").results().to_vec(),
         index: None,
@@ -175,11 +175,17 @@ pub async fn build(
         failures: ended.failures,
         is_partial: false,
     };
-    if goes_on {
-        let platforms: Vec<Built> = ended.platforms.into_iter().flatten().collect();
-        let (prepared, targets, platforms) = (&prepared, &targets, &platforms);
-        let build = Finished { context, request, prepared, targets, platforms, layers };
-        build.finish(pushes, &stop, &mut report).await;
+    let platforms: Vec<Built> = ended.platforms.into_iter().flatten().collect();
+    let (prepared, targets, platforms) = (&prepared, &targets, &platforms);
+    let finished = Finished { context, request, prepared, targets, platforms, layers };
+    match outcome {
+        Outcome::Published => finished.finish(pushes, &stop, &mut report).await,
+        Outcome::Kept => {
+            // Nobody is going to name what was still being sent.
+            drop(pushes);
+            finished.keep(&stop, &mut report).await;
+        }
+        Outcome::Nothing => {}
     }
     Ok(report)
 }
@@ -212,6 +218,11 @@ impl Finished<'_> {
             Err(failure) => return report.failures.push(failure),
         }
         report.is_partial = !missing.is_empty();
+        self.keep(stop, report).await;
+    }
+
+    /// Writes the build caches, so that another build does not do again what succeeded.
+    async fn keep(&self, stop: &Stop, report: &mut BuildReport) {
         let failure = tokio::select! {
             biased;
             failure = stop.wait() => Some(failure),

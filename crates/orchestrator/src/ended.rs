@@ -99,14 +99,29 @@ impl Ended {
         }
     }
 
-    /// Whether what succeeded may be published under this policy.
-    pub(crate) fn may_be_published(&self, on_failure: OnFailure) -> bool {
+    /// What becomes of what succeeded under this policy.
+    pub(crate) fn outcome(&self, on_failure: OnFailure) -> Outcome {
         let is_of_a_platform = |failure: &BuildFailure| failure.platform().is_some();
-        self.failures.is_empty()
-            || on_failure == OnFailure::PublishPartial
-                && self.failures.iter().all(is_of_a_platform)
-                && self.platforms.iter().any(Option::is_some)
+        let is_left =
+            self.failures.iter().all(is_of_a_platform) && self.platforms.iter().any(Option::is_some);
+        match on_failure {
+            _ if self.failures.is_empty() => Outcome::Published,
+            OnFailure::PublishPartial if is_left => Outcome::Published,
+            OnFailure::Continue if is_left => Outcome::Kept,
+            OnFailure::Abort | OnFailure::Continue | OnFailure::PublishPartial => Outcome::Nothing,
+        }
     }
+}
+
+/// What becomes of platforms that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The outputs are written, then the build caches.
+    Published,
+    /// Only the build caches are.
+    Kept,
+    /// Whoever wanted the build to end at once does not wait for caches.
+    Nothing,
 }
 
 /// Something that happens to a platform.
@@ -391,7 +406,7 @@ mod tests {
             let (ended, results) = scene.collect([fails(|_| StepError::Exit(1)), Box::new(goes_on)]).await;
             assert!(results.iter().all(|result| result.state == State::Failed));
             assert_eq!(ended.failures.len(), 2, "all are reported");
-            assert!(!ended.may_be_published(policy), "nothing succeeded");
+            assert_eq!(ended.outcome(policy), Outcome::Nothing, "nothing succeeded");
         }
     }
 
@@ -409,7 +424,7 @@ mod tests {
             let (ended, results) = scene.collect([runs(), runs()]).await;
             assert!(results.iter().all(|result| result.reason == Some(reason)), "{results:?}");
             assert_eq!(ended.failures.len(), 1);
-            assert!(!ended.may_be_published(OnFailure::PublishPartial));
+            assert_eq!(ended.outcome(OnFailure::PublishPartial), Outcome::Nothing);
         }
     }
 

@@ -129,6 +129,28 @@ fn the_next_build_reuses_what_succeeded() {
 }
 
 #[test]
+fn another_machine_reuses_what_succeeded_too_if_there_is_a_cache() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile(SPLIT);
+    scene.file("arm", "bad");
+    let cache = scene.cli.work().join("cache");
+    let to = format!("type=local,dest={}", cache.display());
+    let build = ["-q", "-t", "app", "--platform", TWO, "--cache-to", &to];
+    scene.build(&build).exited(1);
+    assert!(!cache.join("index.json").exists(), "a build that ends at once does not wait for caches");
+    scene.build(&[&build[..], &["--on-failure=continue"]].concat()).exited(1);
+
+    let other = scene.elsewhere();
+    other.dockerfile(SPLIT);
+    other.file("arm", "good");
+    let from = format!("type=local,src={}", cache.display());
+    let build = ["-q", "-t", "app", "--platform", TWO, "--cache-from", &from, "--metadata-file", "meta.json"];
+    other.build(&build).succeeded();
+    let ran: Vec<Value> = results(&other).iter().map(|result| result["stepsRun"].clone()).collect();
+    assert_eq!(ran, [0, 4], "amd64 comes from the cache; arm64 fetches its base, copies, tests and goes on");
+}
+
+#[test]
 fn a_platform_is_tried_again_and_keeps_its_results() {
     let Some(scene) = Scene::new() else { return };
     scene.dockerfile(SECOND_TIME);
