@@ -23,7 +23,7 @@ use crate::{
     request::BuildRequest,
     scan::ScanReport,
     tracker::Tracker,
-    verify,
+    verify::{self, BuiltAudit},
 };
 
 /// What a build came to.
@@ -35,6 +35,8 @@ pub struct BuildReport {
     pub index: Option<Descriptor>,
     /// Digest of the config of each platform, in request order, as far as they succeeded.
     pub configs: Vec<Option<Descriptor>>,
+    /// What the files of images are for, if they were looked at, in request order.
+    pub audits: Vec<BuiltAudit>,
     /// Known vulnerabilities, if they were looked for.
     pub scan: Option<ScanReport>,
     /// Tags and files that exist now.
@@ -170,6 +172,7 @@ pub async fn build(
             .iter()
             .map(|built| Some(built.as_ref()?.image.as_ref()?.config_descriptor.clone()))
             .collect(),
+        audits: Vec::new(),
         scan: None,
         published: Vec::new(),
         failures: ended.failures,
@@ -209,7 +212,7 @@ impl Finished<'_> {
         let result = tokio::select! {
             biased;
             failure = stop.wait() => Err(failure),
-            result = self.publish(&missing, pushes, &mut publications) => result.map_err(BuildFailure::Output),
+            result = self.publish(&missing, pushes, &mut publications, &mut report.audits) => result.map_err(BuildFailure::Output),
         };
         // What exists is said, however it ended.
         report.published = publications.finish();
@@ -231,16 +234,18 @@ impl Finished<'_> {
         report.failures.extend(failure);
     }
 
-    /// Outputs in an order in which tags move last.
+    /// Outputs in an order in which tags move last. What audits find is told also if it is why there are none.
     async fn publish(
         &self,
         missing: &Missing,
         pushes: output::registry::LayerPushes,
         publications: &mut Publications<'_>,
+        audits: &mut Vec<BuiltAudit>,
     ) -> Result<(Option<BuiltIndex>, Option<ScanReport>), Error> {
         let (context, targets) = (self.context, self.targets);
         let images: Vec<BuiltImage> = self.platforms.iter().filter_map(|built| built.image.clone()).collect();
-        verify::before_publication(context, &self.request.audit, &images).await?;
+        *audits = verify::audit_built(context, &self.request.audit, &images).await?;
+        verify::may_be_published(audits)?;
         let mut annotations = self.request.annotations.clone();
         if !missing.is_empty() {
             annotations.set(Scope::Index, missing::KEY.to_owned(), missing.to_string());

@@ -364,6 +364,19 @@ fn metadata(request: &BuildRequest, report: &BuildReport) -> Value {
     if let Some(scan) = scanned(report) {
         metadata.insert("vulnerabilities".into(), json!(scan.vulnerabilities));
     }
-    metadata.insert("archway.platforms".into(), json!(report.platforms));
+    metadata.insert("archway.platforms".into(), platforms(report));
     Value::Object(metadata)
+}
+
+/// The platform results, with what the files of the images are for.
+fn platforms(report: &BuildReport) -> Value {
+    let results = report.platforms.iter().map(|result| {
+        let audit = report.audits.iter().find(|audit| audit.platform == result.platform);
+        let mut result = json!(result);
+        if let (Some(audit), Some(fields)) = (audit, result.as_object_mut()) {
+            fields.insert("audit".into(), json!(audit));
+        }
+        result
+    });
+    results.collect()
 }

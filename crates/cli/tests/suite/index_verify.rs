@@ -11,7 +11,7 @@ use archway_testkit::{
     cli::Run,
     image::{Layer, LayerBuilder},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::scene::{Scene, TWO};
 
@@ -213,9 +213,28 @@ fn a_build_refuses_what_would_not_run() {
                 .any(|request| request.path.ends_with("/manifests/1") && request.method == "PUT")
         );
     }
+    // What was found is told also where it is why nothing was published.
+    build(&["--metadata-file", "meta.json"]).exited(4);
+    let audits: Vec<Value> = scene.json("meta.json")["archway.platforms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["audit"].clone())
+        .collect();
+    let told: Vec<(&str, &str)> = audits[0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| (finding["severity"].as_str().unwrap(), finding["path"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("error", "opt/app"), ("warning", "opt/other")]);
+    assert_eq!(audits[0]["findings"][0]["check"], "foreign-program");
+    assert_eq!((&audits[1]["programs"], &audits[1]["findings"]), (&json!(2), &json!([])));
+    assert_eq!(audits[1]["unreadLayers"], 1, "that of the base");
     let allowed = build(&["--audit-allow", "/opt"]).succeeded();
     assert!(!allowed.stderr.contains("is a program for"), "{}", allowed.stderr);
-    build(&["--verify", "off"]).succeeded();
+    build(&["--verify", "off", "--metadata-file", "meta.json"]).succeeded();
+    assert_eq!(scene.json("meta.json")["archway.platforms"][0].get("audit"), None);
     build(&["--audit-allow", "opt/app"]).succeeded();
     build(&["--audit-allow", "opt/app", "--verify", "fail"]).exited(4);
     // What is gone from the image does no harm.

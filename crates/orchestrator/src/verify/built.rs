@@ -19,8 +19,9 @@ use archway_oci::{
 use archway_report::Event;
 use archway_store::Store;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
 
-use super::{AuditSettings, Finding, Problem, files};
+use super::{AuditSettings, Finding, files};
 use crate::{
     Context, Error,
     contents::{Fault, layout},
@@ -32,59 +33,76 @@ const PARALLEL: usize = 2;
 const MOST_WARNINGS: usize = 5;
 
 /// The image of a platform that was built, and what its files are for.
-#[derive(Debug)]
-struct BuiltAudit {
-    platform: Platform,
-    /// Layers that were not looked at.
-    unread: usize,
-    findings: Vec<Finding>,
-}
-
-/// Images of a build have files for other machines, which is an error.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", sentence(.findings))]
-pub struct ForeignFiles {
-    /// The errors; not empty.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuiltAudit {
+    /// What it is for.
+    #[serde(skip)]
+    pub platform: Platform,
+    /// Programs and libraries whose machine was looked at.
+    pub programs: usize,
+    /// Scripts whose interpreter was looked for.
+    pub scripts: usize,
+    /// Files for other machines that were allowed.
+    pub allowed: usize,
+    /// Layers of other images, which were not looked at.
+    pub unread_layers: usize,
+    /// The worst first.
     pub findings: Vec<Finding>,
 }
 
-fn sentence(findings: &[Finding]) -> String {
-    let Some(first) = findings.first() else { return String::new() };
-    let platform = first.platform.as_ref().map(ToString::to_string).unwrap_or_default();
-    let more = match findings.len() - 1 {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    format!("the image for {platform} is not what it says it is: {}{more}", first.problem)
+/// Images of a build have files for other machines, which is an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the image for {platform} is not what it says it is: {first}{}", and_more(.more))]
+pub struct ForeignFiles {
+    /// The first of the images.
+    pub platform: Platform,
+    /// The first error.
+    pub first: String,
+    /// How many errors there are besides, in all images.
+    pub more: usize,
+}
+
+fn and_more(more: &usize) -> String {
+    if *more == 0 { String::new() } else { format!("; and {more} more") }
 }
 
 type Known = BTreeMap<(Digest, Layout), Arc<LayerContents>>;
 
-/// Looks at all images of a build, and warns of what is no error.
+/// Looks at all images of a build, in their order, and warns of what is no error.
 ///
 /// # Errors
-/// [`ForeignFiles`]: nothing may be published. The store, or a layer in it that is damaged.
-pub(crate) async fn before_publication(
+/// The store, or a layer in it that is damaged.
+pub(crate) async fn audit_built(
     context: &Context,
     settings: &AuditSettings,
     images: &[BuiltImage],
-) -> Result<(), Error> {
+) -> Result<Vec<BuiltAudit>, Error> {
     if settings.policy == Policy::Off {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let known = known_layers(context.store(), images).await?;
-    let mut errors = Vec::new();
-    for image in images {
-        let audit = audit_image(image, &known, settings);
-        for message in warnings(&audit) {
-            context.events.send(Event::Warning { message });
-        }
-        errors.extend(audit.findings.into_iter().filter(|finding| finding.severity == Severity::Error));
+    let audits: Vec<BuiltAudit> = images.iter().map(|image| audit_image(image, &known, settings)).collect();
+    for message in audits.iter().flat_map(warnings) {
+        context.events.send(Event::Warning { message });
     }
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(ForeignFiles { findings: errors }.into()),
-    }
+    Ok(audits)
+}
+
+/// Whether the images may be published.
+///
+/// # Errors
+/// [`ForeignFiles`]: they may not.
+pub(crate) fn may_be_published(audits: &[BuiltAudit]) -> Result<(), ForeignFiles> {
+    let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+    let errors = |audit: &'_ BuiltAudit| audit.findings.iter().filter(is_error).count();
+    let Some(audit) = audits.iter().find(|audit| errors(audit) > 0) else { return Ok(()) };
+    let first = audit.findings.iter().find(is_error).map(|finding| finding.problem.to_string());
+    Err(ForeignFiles {
+        platform: audit.platform.clone(),
+        first: first.unwrap_or_default(),
+        more: audits.iter().map(errors).sum::<usize>() - 1,
+    })
 }
 
 fn warnings(audit: &BuiltAudit) -> Vec<String> {
@@ -96,10 +114,10 @@ fn warnings(audit: &BuiltAudit) -> Vec<String> {
     if found.len() > MOST_WARNINGS {
         warnings.push(format!("{platform}: {} more of that kind", found.len() - MOST_WARNINGS));
     }
-    if !found.is_empty() && audit.unread > 0 {
+    if !found.is_empty() && audit.unread_layers > 0 {
         warnings.push(format!(
             "{platform}: {} layers of other images were not looked at; `archway index verify` does",
-            audit.unread
+            audit.unread_layers
         ));
     }
     warnings
@@ -178,14 +196,48 @@ fn audit_image(image: &BuiltImage, known: &Known, settings: &AuditSettings) -> B
         })
         .collect();
     let audit = files::audited(&image.platform, &image.config.config, &layers, settings);
-    let findings = audit.findings.into_iter().map(|found| Finding {
+    let findings = files::told(audit.findings).into_iter().map(|(severity, problem)| Finding {
         platform: Some(image.platform.clone()),
-        layer: files::layer_of(&layers, &found.path).cloned(),
-        ..Finding::of_manifest(&image.descriptor.digest, found.severity, Problem::File(found))
+        layer: problem.path().and_then(|path| files::layer_of(&layers, path)).cloned(),
+        ..Finding::of_manifest(&image.descriptor.digest, severity, problem)
     });
     BuiltAudit {
         platform: image.platform.clone(),
+        programs: audit.programs,
+        scripts: audit.scripts,
+        allowed: audit.allowed,
+        unread_layers: layers.iter().filter(|(_, contents)| contents.is_none()).count(),
         findings: findings.collect(),
-        unread: layers.iter().filter(|(_, contents)| contents.is_none()).count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Problem;
+
+    #[test]
+    fn errors_of_all_images_are_counted_and_the_first_is_told() {
+        let audit = |platform: &str, severities: &[Severity]| BuiltAudit {
+            platform: platform.parse().unwrap(),
+            programs: 0,
+            scripts: 0,
+            allowed: 0,
+            unread_layers: 0,
+            findings: severities
+                .iter()
+                .map(|severity| Finding::of_all(*severity, Problem::MoreFiles { count: 2 }))
+                .collect(),
+        };
+        let (error, warning) = (Severity::Error, Severity::Warning);
+        let fine = audit("linux/386", &[warning]);
+        let audits = [fine, audit("linux/amd64", &[error]), audit("linux/arm64", &[error, error, warning])];
+        let refused = may_be_published(&audits).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the image for linux/amd64 is not what it says it is: and 2 more files; and 2 more"
+        );
+        assert!(!may_be_published(&audits[1..2]).unwrap_err().to_string().ends_with("; and 0 more"));
+        assert_eq!(may_be_published(&audits[..1]), Ok(()));
     }
 }

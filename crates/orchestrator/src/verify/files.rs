@@ -1,5 +1,7 @@
 //! The layers of images, and the files in them.
 
+use std::cmp::Reverse;
+
 use archway_audit::{
     Audit, Image, Rules, Severity, audit,
     drift::{self, compare},
@@ -62,13 +64,9 @@ pub(super) fn of_child(
         })
         .collect();
     let audit = audited(&child.platform, &child.config.config, &contents, settings);
-    let more = audit.findings.len().saturating_sub(MOST_FILES);
-    for found in audit.findings.into_iter().take(MOST_FILES) {
-        let layer = layer_of(&contents, &found.path);
-        findings.push(finding(found.severity, layer, Problem::File(found)));
-    }
-    if more > 0 {
-        findings.push(finding(Severity::Note, None, Problem::MoreFiles { count: more }));
+    for (severity, problem) in told(audit.findings) {
+        let layer = problem.path().and_then(|path| layer_of(&contents, path));
+        findings.push(finding(severity, layer, problem));
     }
     let image = VerifiedImage {
         platform: child.platform.clone(),
@@ -98,6 +96,19 @@ pub(super) fn audited(
     let allowed = |path: &str| settings.allowed.matches(path);
     let image = Image { platform, config, contents: &contents, is_complete };
     audit(&image, &Rules { policy: settings.policy, allowed: &allowed })
+}
+
+/// What is told of files: the worst first, so that no error is lost among notes, and how many there are more.
+pub(super) fn told(mut found: Vec<archway_audit::Finding>) -> Vec<(Severity, Problem)> {
+    found.sort_by_key(|finding| Reverse(finding.severity));
+    let more = found.len().saturating_sub(MOST_FILES);
+    found.truncate(MOST_FILES);
+    let mut told: Vec<(Severity, Problem)> =
+        found.into_iter().map(|finding| (finding.severity, Problem::File(finding))).collect();
+    if more > 0 {
+        told.push((Severity::Note, Problem::MoreFiles { count: more }));
+    }
+    told
 }
 
 /// The topmost layer that has a file.
@@ -134,4 +145,24 @@ pub(super) fn drift(children: &[Child], layers: &Layers) -> Vec<Finding> {
         .collect();
     let found = compare(&compared).into_iter();
     found.map(|drift| Finding::of_all(drift.severity(), Problem::Drift(drift))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_however_many_notes_there_are() {
+        let finding = |severity, path: String| archway_audit::Finding {
+            severity,
+            path,
+            is_entrypoint: false,
+            problem: archway_audit::Problem::MissingEntrypoint,
+        };
+        let notes = (0..MOST_FILES + 5).map(|number| finding(Severity::Note, format!("a/{number}")));
+        let told = told(notes.chain([finding(Severity::Error, "z".to_owned())]).collect());
+        assert_eq!((told[0].0, told[0].1.path()), (Severity::Error, Some("z")));
+        assert_eq!(told[1].1.path(), Some("a/0"));
+        assert!(matches!(told[MOST_FILES], (Severity::Note, Problem::MoreFiles { count: 6 })));
+    }
 }

@@ -26,8 +26,8 @@ use crate::{
     origin::{Found, describe},
 };
 pub use archway_audit::Severity;
-pub use built::ForeignFiles;
-pub(crate) use built::before_publication;
+pub use built::{BuiltAudit, ForeignFiles};
+pub(crate) use built::{audit_built, may_be_published};
 pub use finding::{Finding, Problem};
 use structure::Structure;
 
