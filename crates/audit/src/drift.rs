@@ -39,6 +39,13 @@ pub enum Drift {
         /// By platform.
         bases: BTreeMap<String, String>,
     },
+    /// They were built on several versions of an image.
+    BaseDigests {
+        /// Its name.
+        base: String,
+        /// By platform.
+        digests: BTreeMap<String, String>,
+    },
     /// Some say what they were built on, and some do not.
     BaseUnknown {
         /// Those that do not.
@@ -78,7 +85,9 @@ impl Drift {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::BaseNames { .. } | Self::Version { .. } | Self::MoreVersions { .. } => Severity::Warning,
+            Self::BaseNames { .. }
+            | Self::BaseDigests { .. }
+            | Self::Version { .. } | Self::MoreVersions { .. } => Severity::Warning,
             Self::BaseUnknown { .. } | Self::Packages(_) | Self::Files(_) => Severity::Note,
         }
     }
@@ -87,6 +96,7 @@ impl Drift {
     pub fn name(&self) -> &'static str {
         match self {
             Self::BaseNames { .. } => "base-names",
+            Self::BaseDigests { .. } => "base-digests",
             Self::BaseUnknown { .. } => "base-unknown",
             Self::Packages(_) => "packages",
             Self::Version { .. } | Self::MoreVersions { .. } => "package-versions",
@@ -103,6 +113,9 @@ impl std::fmt::Display for Drift {
         };
         match self {
             Self::BaseNames { bases } => write!(f, "the platforms have different bases: {}", pairs(bases)),
+            Self::BaseDigests { base, digests } => {
+                write!(f, "the platforms are built on several versions of {base}: {}", pairs(digests))
+            }
             Self::BaseUnknown { platforms } => {
                 write!(f, "{} does not say what it was built on, others do", platforms.join(", "))
             }
@@ -142,7 +155,6 @@ pub fn compare(children: &[Child<'_>]) -> Vec<Drift> {
     drift
 }
 
-/// Digests differ, as they may be those of each platform's own manifest; names do not.
 fn bases(children: &[&Child<'_>], drift: &mut Vec<Drift>) {
     let named: BTreeMap<String, String> = children
         .iter()
@@ -151,12 +163,30 @@ fn bases(children: &[&Child<'_>], drift: &mut Vec<Drift>) {
     if named.values().collect::<BTreeSet<_>>().len() > 1 {
         drift.push(Drift::BaseNames { bases: named });
     }
+    drift.extend(base_digests(children));
     let says = |child: &&&Child<'_>| child.base_name.or(child.base_digest).is_some();
     let silent: Vec<&&Child<'_>> = children.iter().filter(|child| !says(child)).collect();
     if !silent.is_empty() && silent.len() < children.len() {
         let platforms = silent.iter().map(|child| child.platform.to_string()).collect();
         drift.push(Drift::BaseUnknown { platforms });
     }
+}
+
+/// Digests of bases may be those of each platform's own manifest, and then all differ. Where some agree they are those of
+/// an index, and one that disagrees is that of another version.
+fn base_digests(children: &[&Child<'_>]) -> Vec<Drift> {
+    let mut bases: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+    for child in children {
+        if let (Some(name), Some(digest)) = (child.base_name, child.base_digest) {
+            bases.entry(name).or_default().insert(child.platform.to_string(), digest.to_owned());
+        }
+    }
+    let is_drift = |digests: &BTreeMap<String, String>| {
+        let distinct = digests.values().collect::<BTreeSet<_>>().len();
+        (2..digests.len()).contains(&distinct)
+    };
+    let several = bases.into_iter().filter(|(_, digests)| is_drift(digests));
+    several.map(|(base, digests)| Drift::BaseDigests { base: base.to_owned(), digests }).collect()
 }
 
 fn packages(children: &[&Child<'_>], drift: &mut Vec<Drift>) {
@@ -303,6 +333,35 @@ mod tests {
             drift(&[("linux/amd64", file("app"), None), ("windows/amd64", file("app.exe"), None)]),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn bases_are_compared_by_digest_where_some_agree() {
+        let drift = |digests: &[(&str, &str, Option<&str>)]| -> Vec<String> {
+            let platforms: Vec<Platform> = digests.iter().map(|child| child.0.parse().unwrap()).collect();
+            let children = digests.iter().zip(&platforms).map(|((_, name, digest), platform)| Child {
+                platform,
+                contents: None,
+                base_name: Some(name),
+                base_digest: *digest,
+            });
+            compare(&children.collect::<Vec<_>>()).iter().map(ToString::to_string).collect()
+        };
+        let (amd64, arm64, s390x) = ("linux/amd64", "linux/arm64", "linux/s390x");
+        let base = "debian:12";
+        assert_eq!(
+            drift(&[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:1")), (s390x, base, Some("sha256:2"))]),
+            ["the platforms are built on several versions of debian:12: sha256:1 on linux/amd64, sha256:1 on \
+              linux/arm64, sha256:2 on linux/s390x"]
+        );
+        for same in [
+            &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:1"))][..],
+            &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:2"))],
+            &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:2")), (s390x, base, Some("sha256:3"))],
+            &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:1")), (s390x, base, None)],
+        ] {
+            assert_eq!(drift(same), [""; 0], "{same:?}");
+        }
     }
 
     #[test]

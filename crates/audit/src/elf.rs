@@ -1,5 +1,5 @@
-//! ELF: what System V's gABI and the processors' supplements say in header, program headers, and, on 32-bit
-//! ARM, in the build attributes.
+//! ELF: what System V's gABI and the processors' supplements say in header, program headers, on 32-bit ARM in the
+//! build attributes, and on x86-64 in the property note.
 
 use archway_layer::contents::Keep;
 
@@ -23,9 +23,16 @@ const MAX_INTERPRETER: u64 = 4096;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
 const PT_INTERP: u32 = 3;
+const PT_GNU_PROPERTY: u32 = 0x6474_e553;
+const NT_GNU_PROPERTY_TYPE_0: u32 = 5;
+/// x86-64 psABI, "Program Property": the levels of instructions without which the file does not run.
+const GNU_PROPERTY_X86_ISA_1_NEEDED: u32 = 0xc000_8002;
+/// Longer notes are none that a linker wrote.
+const MAX_NOTES: u64 = 4096;
 const SHT_ARM_ATTRIBUTES: u32 = 0x7000_0003;
 const EM_MIPS: u16 = 8;
 const EM_ARM: u16 = 40;
+const EM_X86_64: u16 = 62;
 /// `e_flags` of MIPS: the ABI n32, of 64-bit processors.
 const EF_MIPS_ABI2: u32 = 0x20;
 
@@ -95,13 +102,23 @@ impl<'a> Header<'a> {
         (0..count).map_while(move |index| slice(bytes, at(index)?, u64::from(size)))
     }
 
-    /// Where the interpreter's name is, if a program header that is in `bytes` says so.
-    fn interpreter(&self) -> Option<(u64, u64)> {
+    /// Offset and length of the first segment of a kind, if a program header that is in `bytes` names one.
+    fn segment(&self, kind: u32) -> Option<(u64, u64)> {
         let (offset, length) = if self.is_64 { (8, 32) } else { (4, 16) };
-        let is_interpreter = |header: &&[u8]| self.order.u32(header, 0) == Some(PT_INTERP);
-        let header = self.headers(self.program_headers()?).find(is_interpreter)?;
+        let is_meant = |header: &&[u8]| self.order.u32(header, 0) == Some(kind);
+        let header = self.headers(self.program_headers()?).find(is_meant)?;
         Some((self.word(header, offset)?, self.word(header, length)?))
-            .filter(|(_, length)| *length <= MAX_INTERPRETER)
+    }
+
+    /// Where the interpreter's name is.
+    fn interpreter(&self) -> Option<(u64, u64)> {
+        self.segment(PT_INTERP).filter(|(_, length)| *length <= MAX_INTERPRETER)
+    }
+
+    /// Where the properties are that matter here.
+    fn properties(&self) -> Option<(u64, u64)> {
+        let has_levels = self.machine == EM_X86_64 && self.is_64;
+        self.segment(PT_GNU_PROPERTY).filter(|(_, length)| has_levels && *length <= MAX_NOTES)
     }
 }
 
@@ -121,8 +138,9 @@ pub(crate) fn wanted(head: &[u8], size: u64) -> Keep {
     }
     let Some((offset, entry, count)) = header.program_headers() else { return Keep::Head(USUAL) };
     let table = offset.saturating_add(u64::from(entry) * u64::from(count));
-    let interpreter = header.interpreter().map_or(0, |(offset, length)| offset.saturating_add(length));
-    match table.max(interpreter) <= USUAL as u64 {
+    let segments = [header.interpreter(), header.properties()].into_iter().flatten();
+    let end = segments.map(|(offset, length)| offset.saturating_add(length)).max().unwrap_or(0);
+    match table.max(end) <= USUAL as u64 {
         true => Keep::Head(USUAL),
         false => all(),
     }
@@ -153,8 +171,11 @@ fn machine(header: &Header<'_>) -> Option<Machine> {
 
     Some(match (header.machine, header.is_64, header.order) {
         (3, false, _) => Machine::new("386"),
-        (62, true, _) => Machine::new("amd64"),
-        (62, false, _) => Machine::with("amd64", "x32"),
+        (EM_X86_64, true, _) => match x86_level(header) {
+            Some(level) => Machine::with("amd64", level),
+            None => Machine::new("amd64"),
+        },
+        (EM_X86_64, false, _) => Machine::with("amd64", "x32"),
         (EM_ARM, false, Little) => match arm_version(header) {
             Some(version) => Machine::with("arm", version),
             None => Machine::new("arm"),
@@ -255,6 +276,46 @@ fn cpu_architecture(order: Order, mut vendors: &[u8]) -> Option<u64> {
     None
 }
 
+/// The level of instructions that the file says it needs; `None` for those that every processor has.
+fn x86_level(header: &Header<'_>) -> Option<&'static str> {
+    let (offset, length) = header.properties()?;
+    let needed = isa_needed(header.order, slice(header.bytes, offset, length)?)?;
+    // One bit for each level: baseline, v2, v3, v4.
+    match needed {
+        needed if needed & 8 != 0 => Some("v4"),
+        needed if needed & 4 != 0 => Some("v3"),
+        needed if needed & 2 != 0 => Some("v2"),
+        _ => None,
+    }
+}
+
+/// `GNU_PROPERTY_X86_ISA_1_NEEDED` among the notes of a 64-bit file (Linux gABI extensions, "Program Property").
+fn isa_needed(order: Order, mut notes: &[u8]) -> Option<u32> {
+    const HEADER: u64 = 12;
+
+    while !notes.is_empty() {
+        let (name, size) = (u64::from(order.u32(notes, 0)?), u64::from(order.u32(notes, 4)?));
+        let start = HEADER + name.next_multiple_of(4);
+        let is_meant =
+            order.u32(notes, 8)? == NT_GNU_PROPERTY_TYPE_0 && slice(notes, HEADER, name)? == b"GNU\0";
+        let mut properties = slice(notes, start, size)?;
+        while is_meant && !properties.is_empty() {
+            let (kind, size) = (order.u32(properties, 0)?, u64::from(order.u32(properties, 4)?));
+            if kind == GNU_PROPERTY_X86_ISA_1_NEEDED {
+                return order.u32(slice(properties, 8, size)?, 0);
+            }
+            properties = rest(properties, 8 + size.next_multiple_of(8));
+        }
+        notes = rest(notes, (start + size).next_multiple_of(8));
+    }
+    None
+}
+
+/// What is left behind `offset`; nothing if there is not so much.
+fn rest(bytes: &[u8], offset: u64) -> &[u8] {
+    usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default()
+}
+
 fn skip_text(bytes: &mut &[u8]) -> Option<()> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     *bytes = &bytes[end + 1..];
@@ -322,6 +383,25 @@ mod tests {
     }
 
     #[test]
+    fn x86_says_which_level_it_needs() {
+        for (needed, expected) in
+            [(0b1, "amd64"), (0b11, "amd64/v2"), (0b111, "amd64/v3"), (0b1111, "amd64/v4"), (0, "amd64")]
+        {
+            assert_eq!(shown(Elf::new(EM_X86_64).isa(needed)), expected);
+        }
+        assert_eq!(shown(Elf::new(EM_X86_64).bits32().isa(0b111)), "amd64/x32");
+        assert_eq!(shown(Elf::new(183).isa(0b111)), "arm64", "it is about x86-64 only");
+        let near = Elf::new(EM_X86_64).interpreter("/ld.so").isa(0b111);
+        let far = near.clone().isa_at(100_000);
+        for (elf, is_near) in [(near, true), (far, false)] {
+            let bytes = elf.bytes();
+            let keep = wanted(&bytes[..bytes.len().min(512)], bytes.len() as u64);
+            assert_eq!(keep == Keep::Head(USUAL), is_near, "{keep:?}");
+            assert_eq!(parse(&bytes).unwrap().machine.to_string(), "amd64/v3");
+        }
+    }
+
+    #[test]
     fn the_interpreter_is_read_wherever_it_is() {
         for (elf, is_near) in [
             (Elf::new(62).interpreter("/lib64/ld-linux-x86-64.so.2"), true),
@@ -371,6 +451,17 @@ mod tests {
                 place.copy_from_slice(&[3, 0, machine as u8, 0]);
             }
             let _ = (wanted(&bytes, u64::MAX), parse(&bytes));
+        }
+
+        #[test]
+        fn damaged_notes_are_read_without_harm(
+            at in 0x300usize..0x340, bytes in any::<[u8; 4]>(),
+        ) {
+            let mut file = Elf::new(EM_X86_64).isa(0b111).bytes();
+            if let Some(place) = file.get_mut(at..at + 4) {
+                place.copy_from_slice(&bytes);
+            }
+            let _ = parse(&file);
         }
 
         #[test]

@@ -35,6 +35,7 @@ fn machine_fit(platform: &Platform, machine: &Machine) -> Fit {
     let (wanted, architecture) = (platform.architecture.as_str(), &*machine.architecture);
     match (wanted, architecture, machine.variant.as_deref()) {
         ("arm", "arm", Some(version)) => arm_fit(platform.variant.as_deref(), version),
+        ("amd64", "amd64", Some(level @ ("v2" | "v3" | "v4"))) => x86_fit(platform.variant.as_deref(), level),
         ("amd64", "amd64", Some("x32")) => limited("few kernels are built for the x32 interface"),
         ("mips64" | "mips64le", _, Some("n32")) if wanted == architecture => Fit::Native,
         ("arm64", "arm64", Some("ilp32")) => limited("Linux does not run ILP32 programs"),
@@ -62,6 +63,17 @@ fn arm_fit(wanted: Option<&str>, version: &str) -> Fit {
     }
 }
 
+/// x86-64: a file states the level without whose instructions it does not start.
+fn x86_fit(wanted: Option<&str>, level: &str) -> Fit {
+    let wanted = wanted.unwrap_or("v1");
+    match level > wanted {
+        true => {
+            limited(&format!("it needs the instructions of x86-64-{level}, and x86-64-{wanted} is promised"))
+        }
+        false => Fit::Native,
+    }
+}
+
 fn limited(why: &str) -> Fit {
     Fit::Limited(why.to_owned())
 }
@@ -85,6 +97,11 @@ mod tests {
         for (platform, machine, expected) in [
             ("linux/amd64", Machine::new("amd64"), '+'),
             ("linux/amd64/v3", Machine::new("amd64"), '+'),
+            ("linux/amd64", Machine::with("amd64", "v2"), '~'),
+            ("linux/amd64/v2", Machine::with("amd64", "v2"), '+'),
+            ("linux/amd64/v2", Machine::with("amd64", "v3"), '~'),
+            ("linux/amd64/v4", Machine::with("amd64", "v3"), '+'),
+            ("linux/386", Machine::with("amd64", "v2"), '-'),
             ("linux/amd64", Machine::with("amd64", "x32"), '~'),
             ("linux/amd64", Machine::new("386"), '~'),
             ("linux/amd64", Machine::new("arm64"), '-'),

@@ -20,6 +20,8 @@ pub(crate) struct Elf {
     arm: Option<u8>,
     pub(crate) interpreter: Option<String>,
     at: usize,
+    isa: Option<u32>,
+    isa_at: usize,
 }
 
 impl Elf {
@@ -35,6 +37,8 @@ impl Elf {
             arm: None,
             interpreter: None,
             at: 0x200,
+            isa: None,
+            isa_at: 0x300,
         }
     }
 
@@ -71,6 +75,30 @@ impl Elf {
         Self { at, ..self }
     }
 
+    /// The levels of x86-64 that it needs, a bit for each.
+    pub(crate) fn isa(self, needed: u32) -> Self {
+        Self { isa: Some(needed), ..self }
+    }
+
+    pub(crate) fn isa_at(self, isa_at: usize) -> Self {
+        Self { isa_at, ..self }
+    }
+
+    /// Kind, offset and content of what program headers name.
+    fn segments(&self) -> Vec<(u32, usize, Vec<u8>)> {
+        let path = self.interpreter.as_ref().map(|path| [path.as_bytes(), b"\0"].concat());
+        let interpreter = path.map(|path| (3, self.at, path));
+        let note = self.isa.map(|needed| {
+            // Another property comes first: that the stack is shadowed.
+            let properties = [0xc000_0002_u32, 4, 3, 0, 0xc000_8002, 4, needed, 0];
+            let header = [4_u32, 32, 5].iter().flat_map(|word| word.to_le_bytes());
+            let name = *b"GNU\0";
+            let properties = properties.iter().flat_map(|word| word.to_le_bytes());
+            (0x6474_e553, self.isa_at, header.chain(name).chain(properties).collect())
+        });
+        interpreter.into_iter().chain(note).collect()
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let (header, program, section) = if self.is_64 { (64, 56, 64) } else { (52, 32, 40) };
         let mut bytes = vec![0; header];
@@ -88,19 +116,22 @@ impl Elf {
         self.put(&mut bytes, 18, u64::from(self.machine), 2);
         self.put(&mut bytes, if self.is_64 { 48 } else { 36 }, u64::from(self.flags), 4);
         let word = if self.is_64 { 8 } else { 4 };
-        if let Some(path) = &self.interpreter {
+        let segments = self.segments();
+        if !segments.is_empty() {
             self.put(&mut bytes, if self.is_64 { 32 } else { 28 }, header as u64, word);
             let sizes = if self.is_64 { 54 } else { 42 };
             self.put(&mut bytes, sizes, program as u64, 2);
-            self.put(&mut bytes, sizes + 2, 1, 2);
-            bytes.resize(header + program, 0);
-            self.put(&mut bytes, header, 3, 4);
+            self.put(&mut bytes, sizes + 2, segments.len() as u64, 2);
+            bytes.resize(header + program * segments.len(), 0);
+        }
+        for (number, (kind, at, content)) in segments.into_iter().enumerate() {
+            let entry = header + program * number;
+            self.put(&mut bytes, entry, u64::from(kind), 4);
             let (offset, length) = if self.is_64 { (8, 32) } else { (4, 16) };
-            self.put(&mut bytes, header + offset, self.at as u64, word);
-            self.put(&mut bytes, header + length, path.len() as u64 + 1, word);
-            bytes.resize(self.at, 0);
-            bytes.extend_from_slice(path.as_bytes());
-            bytes.push(0);
+            self.put(&mut bytes, entry + offset, at as u64, word);
+            self.put(&mut bytes, entry + length, content.len() as u64, word);
+            bytes.resize(bytes.len().max(at + content.len()), 0);
+            bytes[at..at + content.len()].copy_from_slice(&content);
         }
         if let Some(architecture) = self.arm {
             // CPU_raw_name "x", then CPU_arch.

@@ -66,7 +66,7 @@ pub enum Role {
 pub struct Machine {
     /// Go's name (`arm64`), or a number where Go has none (`ELF machine 0x2a`).
     pub architecture: Cow<'static, str>,
-    /// What narrows it: `v7` for an instruction set, `x32` or `n32` for a way to call functions.
+    /// What narrows it: `v7` for an instruction set, `v3` for a level of x86-64, `x32` or `n32` for a way to call functions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<Cow<'static, str>>,
 }

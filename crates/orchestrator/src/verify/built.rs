@@ -154,8 +154,8 @@ async fn known_layers(store: &Store, images: &[BuiltImage]) -> Result<Known, Err
 fn evidence(store: &Store, layer: &Layer, layout: Layout) -> Result<Option<LayerContents>, Error> {
     // Another number for every change of what is kept, or of what it means.
     let facts = store.facts(match layout {
-        Layout::Unix => "audit-1",
-        Layout::Windows => "audit-1-windows",
+        Layout::Unix => "audit-2",
+        Layout::Windows => "audit-2-windows",
     });
     let digest = &layer.descriptor.digest;
     if let Some(known) = facts.load(digest)?.as_deref().and_then(LayerContents::from_bytes) {
