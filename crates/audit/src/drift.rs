@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use archway_attest::packages::is_database;
 use archway_layer::contents::{Contents, Kind};
 use archway_oci::Platform;
 use serde::Serialize;
@@ -87,7 +88,8 @@ impl Drift {
         match self {
             Self::BaseNames { .. }
             | Self::BaseDigests { .. }
-            | Self::Version { .. } | Self::MoreVersions { .. } => Severity::Warning,
+            | Self::Version { .. }
+            | Self::MoreVersions { .. } => Severity::Warning,
             Self::BaseUnknown { .. } | Self::Packages(_) | Self::Files(_) => Severity::Note,
         }
     }
@@ -218,13 +220,11 @@ fn packages(children: &[&Child<'_>], drift: &mut Vec<Drift>) {
 
 fn installed(child: &Child<'_>) -> Packages {
     let entries = child.contents.into_iter().flat_map(Contents::iter);
-    let databases = entries.filter_map(|(path, entry)| {
-        crate::packages::Database::at(path)?;
-        match Facts::of(entry) {
+    let databases =
+        entries.filter_map(|(path, entry)| match is_database(path).then(|| Facts::of(entry))? {
             Some(Facts::Packages(packages)) => Some(packages),
             _ => None,
-        }
-    });
+        });
     databases.flatten().collect()
 }
 
@@ -266,7 +266,7 @@ mod tests {
     use archway_layer::contents::LayerContents;
 
     use super::*;
-    use crate::made::Files;
+    use crate::made::{Files, rpm_database};
 
     #[track_caller]
     fn drift(images: &[(&str, Files, Option<&str>)]) -> Vec<String> {
@@ -327,6 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn packages_of_rpm_are_compared() {
+        let fedora = |packages: &[(&str, &str)]| {
+            Files::default().file("usr/lib/sysimage/rpm/Packages.db", 0o644, &rpm_database(packages))
+        };
+        let amd64 = fedora(&[("glibc", "2.39"), ("openssl", "3.2.1"), ("valgrind", "3.23")]);
+        let arm64 = fedora(&[("glibc", "2.39"), ("openssl", "3.2.2")]);
+        assert_eq!(
+            drift(&[("linux/amd64", amd64, None), ("linux/arm64", arm64, None)]),
+            [
+                "Note: 1 package is only in linux/amd64: valgrind",
+                "Warning: package openssl: 3.2.1-1 on linux/amd64, 3.2.2-1 on linux/arm64",
+            ]
+        );
+    }
+
+    #[test]
     fn other_systems_are_other_images() {
         let file = |name: &str| Files::default().file(name, 0o644, b"");
         assert_eq!(
@@ -350,14 +366,24 @@ mod tests {
         let (amd64, arm64, s390x) = ("linux/amd64", "linux/arm64", "linux/s390x");
         let base = "debian:12";
         assert_eq!(
-            drift(&[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:1")), (s390x, base, Some("sha256:2"))]),
-            ["the platforms are built on several versions of debian:12: sha256:1 on linux/amd64, sha256:1 on \
-              linux/arm64, sha256:2 on linux/s390x"]
+            drift(&[
+                (amd64, base, Some("sha256:1")),
+                (arm64, base, Some("sha256:1")),
+                (s390x, base, Some("sha256:2"))
+            ]),
+            [
+                "the platforms are built on several versions of debian:12: sha256:1 on linux/amd64, sha256:1 on \
+              linux/arm64, sha256:2 on linux/s390x"
+            ]
         );
         for same in [
             &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:1"))][..],
             &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:2"))],
-            &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:2")), (s390x, base, Some("sha256:3"))],
+            &[
+                (amd64, base, Some("sha256:1")),
+                (arm64, base, Some("sha256:2")),
+                (s390x, base, Some("sha256:3")),
+            ],
             &[(amd64, base, Some("sha256:1")), (arm64, base, Some("sha256:1")), (s390x, base, None)],
         ] {
             assert_eq!(drift(same), [""; 0], "{same:?}");

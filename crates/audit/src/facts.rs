@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use archway_attest::packages::is_database;
 use archway_layer::contents::{Entry, Keep, Kind, Meta, Selector};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     elf, macho,
-    packages::{Database, Packages},
+    packages::{self, Packages},
     pe,
     program::{self, Executable, is_executable},
 };
@@ -48,7 +49,7 @@ pub fn is_evidence(entry: &Entry) -> bool {
 
 impl Selector for Audited {
     fn keep(&self, file: &Meta<'_>) -> Keep {
-        if Database::at(file.path).is_some() {
+        if is_database(file.path) {
             return Keep::Whole { limit: MAX_DATABASE };
         }
         match file.head {
@@ -64,9 +65,9 @@ impl Selector for Audited {
     }
 
     fn distil(&self, file: &Meta<'_>, bytes: &[u8]) -> Option<Arc<[u8]>> {
-        let facts = match Database::at(file.path) {
-            Some(database) => Facts::Packages(database.read(bytes)),
-            None => Facts::Executable(program::read(file, bytes)?),
+        let facts = match is_database(file.path) {
+            true => Facts::Packages(packages::read(file.path, bytes)),
+            false => Facts::Executable(program::read(file, bytes)?),
         };
         serde_json::to_vec(&facts).ok().map(Into::into)
     }

@@ -182,6 +182,39 @@ pub(crate) fn pe(machine: u16, subsystem: u16, clr: u32) -> Vec<u8> {
     bytes
 }
 
+/// A `Packages.db` of rpm's own kind (ndb) with packages of these names and versions.
+pub(crate) fn rpm_database(packages: &[(&str, &str)]) -> Vec<u8> {
+    const BLOCK: usize = 16;
+    const SLOTS_END: usize = 256 * BLOCK;
+
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let mut slots = words(&[u32::from_le_bytes(*b"RpmP"), 0, 1, 1, 0, 0, 0, 0]);
+    let mut blobs = Vec::new();
+    for (number, (name, version)) in (1_u32..).zip(packages) {
+        let header = rpm_header(&[(1000, name), (1001, version), (1002, "1")]);
+        let offset = (SLOTS_END + blobs.len()) / BLOCK;
+        blobs.extend(words(&[u32::from_le_bytes(*b"BlbS"), number, 0, header.len() as u32]));
+        blobs.extend(header);
+        blobs.resize(blobs.len().next_multiple_of(BLOCK), 0);
+        let end = (SLOTS_END + blobs.len()) / BLOCK;
+        slots.extend(words(&[u32::from_le_bytes(*b"Slot"), number, offset as u32, (end - offset) as u32]));
+    }
+    slots.resize(SLOTS_END, 0);
+    slots.extend(blobs);
+    slots
+}
+
+/// A package's header: an index of texts by tag, and the texts.
+fn rpm_header(texts: &[(u32, &str)]) -> Vec<u8> {
+    let (mut index, mut data) = (Vec::new(), Vec::new());
+    for (tag, text) in texts {
+        index.extend([*tag, 6, data.len() as u32, 1].iter().flat_map(|word| word.to_be_bytes()));
+        data.extend(text.bytes().chain([0]));
+    }
+    let lengths = [texts.len() as u32, data.len() as u32];
+    lengths.iter().flat_map(|word| word.to_be_bytes()).chain(index).chain(data).collect()
+}
+
 /// Files of a layer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Files(Vec<(Entry, Vec<u8>)>);

@@ -127,7 +127,7 @@ const ROOMS: &[Room] = &[
     ("layer", &["oci"], &[Kernel]),
     ("attest", &["layer", "oci"], &[]),
     ("store", &["oci"], &[Kernel, Database]),
-    ("audit", &["layer", "oci"], &[]),
+    ("audit", &["attest", "layer", "oci"], &[]),
     ("cache", &["oci", "store"], &[]),
     ("dockerfile", &[], &[]),
     ("source", &["dockerfile", "store"], &[Kernel]),

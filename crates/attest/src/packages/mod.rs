@@ -12,6 +12,7 @@
 //! | `program`, `golang`, `cargo` | what Go and `cargo auditable` write into programs |
 //! | `python`, `node` | metadata of installed packages |
 //! | `distribution` | `os-release` |
+//! | `installed` | one database of a distribution, for who wants no catalog |
 //!
 //! Databases are hostile: they are bounded, and a broken one is an [`Unread`], not an error.
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::purl::PackageUrl;
 pub use distribution::Distribution;
+pub use installed::{installed, is_database};
 pub(crate) use python::normalized as normalized_python;
 
 mod apk;
@@ -30,6 +32,7 @@ mod cargo;
 mod distribution;
 mod dpkg;
 mod golang;
+mod installed;
 mod node;
 mod program;
 mod python;
