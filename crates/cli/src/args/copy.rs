@@ -1,11 +1,9 @@
 //! `archway copy`
 
-use std::path::PathBuf;
-
 use archway_orchestrator::index_tools::CopyRequest;
 use clap::{ArgAction, Args};
 
-use super::{ProgressMode, build, publication::ExpectArgs, value};
+use super::{build, publication::PublishingArgs, value};
 use crate::error::CliError;
 
 /// `archway copy`
@@ -27,15 +25,7 @@ pub(crate) struct CopyArgs {
     referrers: bool,
 
     #[command(flatten)]
-    expected: ExpectArgs,
-
-    /// Write digest, descriptor and names as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) metadata_file: Option<PathBuf>,
-
-    /// How progress is shown
-    #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
-    pub(crate) progress: ProgressMode,
+    pub(crate) publishing: PublishingArgs,
 }
 
 impl CopyArgs {
@@ -46,7 +36,7 @@ impl CopyArgs {
             destination: value::location("DESTINATION", &self.destination)?,
             platforms: build::platforms(&self.platform)?,
             referrers: self.referrers,
-            expected: self.expected.expectations()?,
+            expected: self.publishing.expectations()?,
         })
     }
 }

@@ -9,7 +9,7 @@ use archway_oci::{
 use archway_orchestrator::index_tools::{AnnotateRequest, CreateRequest, Source};
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{IndexVerifyArgs, InspectArgs, ProgressMode, annotation, build, publication::ExpectArgs, value};
+use super::{IndexVerifyArgs, InspectArgs, annotation, build, publication::PublishingArgs, value};
 use crate::error::CliError;
 
 /// A descriptor is small; what is longer is something else.
@@ -66,15 +66,7 @@ pub(crate) struct IndexCreateArgs {
     prefer_index: bool,
 
     #[command(flatten)]
-    expected: ExpectArgs,
-
-    /// Write digest, descriptor and names as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) metadata_file: Option<PathBuf>,
-
-    /// How progress is shown
-    #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
-    pub(crate) progress: ProgressMode,
+    pub(crate) publishing: PublishingArgs,
 }
 
 impl IndexCreateArgs {
@@ -98,7 +90,7 @@ impl IndexCreateArgs {
             platforms: build::platforms(&self.platform)?,
             annotations: annotations(annotation::FLAG, &self.annotation)?,
             prefer_index: self.prefer_index,
-            expected: self.expected.expectations()?,
+            expected: self.publishing.expectations()?,
             dry_run: self.dry_run,
         })
     }

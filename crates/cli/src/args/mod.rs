@@ -37,6 +37,7 @@ pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use copy::CopyArgs;
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
 pub(crate) use index::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs};
+pub(crate) use publication::PublishingArgs;
 pub(crate) use sbom::{SbomArgs, SbomFormat};
 pub(crate) use scan::ScanArgs;
 pub(crate) use source::{Bundling, SourceBundleArgs};

@@ -1,12 +1,14 @@
 //! How tags move: `--lease-tags`, `--expect-digest`.
 
+use std::path::PathBuf;
+
 use archway_orchestrator::{
     expectation::{Expectations, Expected},
     request::PublicationRules,
 };
 use clap::Args;
 
-use super::value;
+use super::{ProgressMode, value};
 use crate::error::CliError;
 
 const EXPECT: &str = "--expect-digest";
@@ -26,7 +28,7 @@ pub(crate) struct PublicationArgs {
 
 /// What tags have to point at before they move.
 #[derive(Debug, Args)]
-pub(crate) struct ExpectArgs {
+struct ExpectArgs {
     /// Move tags, or only the one named, if they point at this digest, or at nothing (none); repeatable
     #[arg(long, value_name = "[NAME=]DIGEST|none")]
     expect_digest: Vec<String>,
@@ -34,7 +36,7 @@ pub(crate) struct ExpectArgs {
 
 impl ExpectArgs {
     /// What these arguments say of each tag.
-    pub(super) fn expectations(&self) -> Result<Expectations, CliError> {
+    fn expectations(&self) -> Result<Expectations, CliError> {
         expectations(&self.expect_digest)
     }
 }
@@ -43,6 +45,28 @@ impl PublicationArgs {
     /// The rules these arguments make.
     pub(super) fn rules(&self) -> Result<PublicationRules, CliError> {
         Ok(PublicationRules { lease_tags: self.lease_tags, expected: self.expected.expectations()? })
+    }
+}
+
+/// What commands have in common that publish images which exist already.
+#[derive(Debug, Args)]
+pub(crate) struct PublishingArgs {
+    #[command(flatten)]
+    expected: ExpectArgs,
+
+    /// Write digest, descriptor and names as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
+    pub(crate) progress: ProgressMode,
+}
+
+impl PublishingArgs {
+    /// What tags have to point at.
+    pub(super) fn expectations(&self) -> Result<Expectations, CliError> {
+        self.expected.expectations()
     }
 }
 

@@ -3,32 +3,27 @@
 use archway_orchestrator::index_tools::{self, Copied, Transfers};
 
 use crate::{
-    args::{CopyArgs, ProgressMode, RegistryArgs},
+    args::{CopyArgs, ProgressMode, PublishingArgs, RegistryArgs},
     error::CliError,
-    progress::{self, Progress},
-    session::Session,
-    table,
+    progress, table,
 };
 
 pub(crate) fn run(args: &CopyArgs, registries: &RegistryArgs) -> Result<(), CliError> {
     let request = args.request()?;
-    if let Some(path) = &args.metadata_file {
+    let PublishingArgs { metadata_file, progress, .. } = &args.publishing;
+    if let Some(path) = metadata_file {
         super::check_file("--metadata-file", path)?;
     }
-    let session = Session::start(registries)?;
-    let shown = progress::shown(args.progress);
-    let progress = Progress::start(args.progress);
-    let context = session.context(progress.events());
-    let outcome = super::until_interrupted(&session, index_tools::copy(&context, &request));
-    progress.finish();
-    let copied = outcome?;
-    if matches!(shown, ProgressMode::Tty | ProgressMode::Plain) {
+    let copied = super::with_progress(*progress, registries, async |context| {
+        index_tools::copy(context, &request).await
+    })?;
+    if matches!(progress::shown(*progress), ProgressMode::Tty | ProgressMode::Plain) {
         anstream::eprintln!("{}", summary(&copied));
         for published in &copied.published {
             anstream::eprintln!("{}", super::arrow(&published.target));
         }
     }
-    if let Some(path) = &args.metadata_file {
+    if let Some(path) = metadata_file {
         super::write_metadata(path, &copied.descriptor, &request.destination.to_string())?;
     }
     anstream::println!("{}", copied.descriptor.digest);

@@ -6,9 +6,9 @@ use archway_orchestrator::index_tools;
 use archway_report::Events;
 
 use crate::{
-    args::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs, ProgressMode, RegistryArgs},
+    args::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs, ProgressMode, PublishingArgs, RegistryArgs},
     error::CliError,
-    progress::{self, Progress},
+    progress,
     session::Session,
 };
 
@@ -23,22 +23,19 @@ pub(crate) fn run(command: &IndexCommand, registries: &RegistryArgs) -> Result<(
 
 fn create(args: &IndexCreateArgs, registries: &RegistryArgs) -> Result<(), CliError> {
     let request = args.request()?;
-    if let Some(path) = &args.metadata_file {
+    let PublishingArgs { metadata_file, progress, .. } = &args.publishing;
+    if let Some(path) = metadata_file {
         super::check_file("--metadata-file", path)?;
     }
-    let session = Session::start(registries)?;
-    let shown = progress::shown(args.progress);
-    let progress = Progress::start(args.progress);
-    let context = session.context(progress.events());
-    let outcome = super::until_interrupted(&session, index_tools::create(&context, &request));
-    progress.finish();
-    let created = outcome?;
-    if matches!(shown, ProgressMode::Tty | ProgressMode::Plain) {
+    let created = super::with_progress(*progress, registries, async |context| {
+        index_tools::create(context, &request).await
+    })?;
+    if matches!(progress::shown(*progress), ProgressMode::Tty | ProgressMode::Plain) {
         for published in &created.published {
             anstream::eprintln!("{}", super::arrow(&published.target));
         }
     }
-    if let Some(path) = &args.metadata_file {
+    if let Some(path) = metadata_file {
         let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
         super::write_metadata(path, &created.descriptor, &names.join(","))?;
     }

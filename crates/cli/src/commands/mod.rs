@@ -18,18 +18,35 @@ pub(crate) mod verify;
 use std::path::Path;
 
 use archway_oci::Descriptor;
+use archway_orchestrator::{Context, Error};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    args::{ProgressMode, RegistryArgs},
     error::{CliError, Exit},
+    progress::Progress,
     session::Session,
 };
+
+/// Runs an operation on images that exist already, and shows its progress meanwhile.
+pub(crate) fn with_progress<T>(
+    mode: ProgressMode,
+    registries: &RegistryArgs,
+    operation: impl AsyncFnOnce(&Context) -> Result<T, Error>,
+) -> Result<T, CliError> {
+    let session = Session::start(registries)?;
+    let progress = Progress::start(mode);
+    let context = session.context(progress.events());
+    let outcome = until_interrupted(&session, operation(&context));
+    progress.finish();
+    outcome
+}
 
 /// Runs an operation to its end. Ctrl-C or a polite kill drops it where it is.
 pub(crate) fn until_interrupted<T>(
     session: &Session,
-    operation: impl Future<Output = Result<T, archway_orchestrator::Error>>,
+    operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, CliError> {
     session.runtime.block_on(async {
         let interrupt = interrupt();

@@ -7,8 +7,6 @@ use archway_orchestrator::verify::{self, Finding, Severity, Verification};
 use crate::{
     args::{Format, IndexVerifyArgs, RegistryArgs},
     error::{self, CliError},
-    progress::Progress,
-    session::Session,
     table,
 };
 
@@ -17,12 +15,9 @@ const MOST_SHOWN: usize = 10;
 
 pub(crate) fn run(args: &IndexVerifyArgs, registries: &RegistryArgs) -> Result<(), CliError> {
     let request = args.request()?;
-    let session = Session::start(registries)?;
-    let progress = Progress::start(args.progress);
-    let context = session.context(progress.events());
-    let outcome = super::until_interrupted(&session, verify::verify(&context, &request));
-    progress.finish();
-    let verification = outcome?;
+    let verification = super::with_progress(args.progress, registries, async |context| {
+        verify::verify(context, &request).await
+    })?;
     match args.format {
         Format::Json => {
             anstream::println!("{}", serde_json::to_string_pretty(&verification).expect("plain data"));

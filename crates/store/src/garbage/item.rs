@@ -1,7 +1,7 @@
 //! What can be removed by itself.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{SnapshotKey, SnapshotKind};
 
@@ -32,8 +32,7 @@ pub struct Item {
 }
 
 /// Kinds of items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ItemKind {
     /// The result of an instruction, with its layer blobs.
     Step,
@@ -69,10 +68,10 @@ impl ItemKind {
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Step => "step",
-            Self::BaseLayer => "base-layer",
-            Self::GitCheckout => "git-checkout",
-            Self::Download => "download",
+            Self::Step => SnapshotKind::Step.name(),
+            Self::BaseLayer => SnapshotKind::BaseLayer.name(),
+            Self::GitCheckout => SnapshotKind::GitCheckout.name(),
+            Self::Download => SnapshotKind::Download.name(),
             Self::CacheMount => "cache-mount",
             Self::GitRepository => "git-repository",
             Self::FileHashes => "file-hashes",
@@ -83,6 +82,12 @@ impl ItemKind {
     /// Whether it goes only when everything does, because people did not ask for it by name.
     pub const fn is_internal(self) -> bool {
         matches!(self, Self::FileHashes | Self::Blob)
+    }
+}
+
+impl Serialize for ItemKind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
     }
 }
 
