@@ -9,6 +9,7 @@
 //! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
 //! | [`mod@build`] | runs the graph, and writes what came of it |
 //! | `ended`, [`retry`], `tracker` | what a platform's failure means, what is tried again; every platform's state |
+//! | `lease` | tags that keep manifests until an index names them |
 //! | [`expectation`], `tag_guard` | what tags have to point at before they move, and whether they do |
 //! | [`missing`] | what an index lacks that was published all the same |
 //! | [`check`] | a Dockerfile that is checked instead of built, or before |
@@ -43,6 +44,7 @@ pub mod images;
 pub mod index;
 pub mod index_tools;
 pub mod inspect;
+mod lease;
 pub mod missing;
 pub mod origin;
 pub(crate) mod output;

@@ -14,6 +14,7 @@ use archway_remote::Credentials;
 use archway_report::Strategy;
 use archway_sandbox::Resources;
 
+use crate::Error;
 use crate::attest::AttestSpec;
 use crate::cache::CacheSpec;
 use crate::expectation::Expectations;
@@ -109,6 +110,21 @@ pub struct PublicationRules {
     pub lease_tags: bool,
     /// `--expect-digest`
     pub expected: Expectations,
+}
+
+impl PublicationRules {
+    /// Whether all of them apply to a publication in registries, if there is one (`is_pushed`), which moves the tags
+    /// `moved`; what to do if not is `hint`.
+    ///
+    /// # Errors
+    /// [`Error::Output`]: a rule would be ignored.
+    pub(crate) fn check(&self, is_pushed: bool, moved: &[&Reference], hint: &str) -> Result<(), Error> {
+        if self.lease_tags && !is_pushed {
+            let message = "--lease-tags is about images that are pushed, and nothing is".to_owned();
+            return Err(Error::Output { message, hint: Some(hint.to_owned()) });
+        }
+        self.expected.check_tags(moved, hint)
+    }
 }
 
 impl BuildRequest {

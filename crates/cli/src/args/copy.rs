@@ -36,7 +36,7 @@ impl CopyArgs {
             destination: value::location("DESTINATION", &self.destination)?,
             platforms: build::platforms(&self.platform)?,
             referrers: self.referrers,
-            expected: self.publishing.expectations()?,
+            publication: self.publishing.publication.rules()?,
         })
     }
 }

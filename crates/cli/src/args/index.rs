@@ -90,7 +90,7 @@ impl IndexCreateArgs {
             platforms: build::platforms(&self.platform)?,
             annotations: annotations(annotation::FLAG, &self.annotation)?,
             prefer_index: self.prefer_index,
-            expected: self.publishing.expectations()?,
+            publication: self.publishing.publication.rules()?,
             dry_run: self.dry_run,
         })
     }

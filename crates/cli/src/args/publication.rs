@@ -17,34 +17,20 @@ const NOTHING: &str = "none";
 /// The publication in registries.
 #[derive(Debug, Args)]
 pub(crate) struct PublicationArgs {
-    /// Keep the images of platforms under tags of their own until the index is published, for registries that
-    /// remove what has no tag
+    /// Keep manifests under tags of their own until the tag leads to them, for registries that remove what has no
+    /// tag
     #[arg(long)]
     lease_tags: bool,
 
-    #[command(flatten)]
-    expected: ExpectArgs,
-}
-
-/// What tags have to point at before they move.
-#[derive(Debug, Args)]
-struct ExpectArgs {
     /// Move tags, or only the one named, if they point at this digest, or at nothing (none); repeatable
     #[arg(long, value_name = "[NAME=]DIGEST|none")]
     expect_digest: Vec<String>,
 }
 
-impl ExpectArgs {
-    /// What these arguments say of each tag.
-    fn expectations(&self) -> Result<Expectations, CliError> {
-        expectations(&self.expect_digest)
-    }
-}
-
 impl PublicationArgs {
     /// The rules these arguments make.
     pub(super) fn rules(&self) -> Result<PublicationRules, CliError> {
-        Ok(PublicationRules { lease_tags: self.lease_tags, expected: self.expected.expectations()? })
+        Ok(PublicationRules { lease_tags: self.lease_tags, expected: expectations(&self.expect_digest)? })
     }
 }
 
@@ -52,7 +38,7 @@ impl PublicationArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PublishingArgs {
     #[command(flatten)]
-    expected: ExpectArgs,
+    pub(super) publication: PublicationArgs,
 
     /// Write digest, descriptor and names as JSON
     #[arg(long, value_name = "FILE")]
@@ -61,13 +47,6 @@ pub(crate) struct PublishingArgs {
     /// How progress is shown
     #[arg(long, value_name = "MODE", default_value = "auto", env = "ARCHWAY_PROGRESS")]
     pub(crate) progress: ProgressMode,
-}
-
-impl PublishingArgs {
-    /// What tags have to point at.
-    pub(super) fn expectations(&self) -> Result<Expectations, CliError> {
-        self.expected.expectations()
-    }
 }
 
 /// `[NAME=]sha256:…|none`, repeated; two of one name that differ are an error.

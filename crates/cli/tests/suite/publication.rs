@@ -154,8 +154,35 @@ fn leases_outlive_a_push_by_digest() {
     let leases = tags(&image);
     assert_eq!(leases.len(), 2, "nothing but leases keeps the children: {leases:?}");
     assert!(leases.iter().all(|tag| tag.starts_with("archway-lease-")), "{leases:?}");
-    scene.archway(&["index", "create", "-t", &image, digest.stdout.trim()]).succeeded();
+    let merge = ["index", "create", "-t", &image, digest.stdout.trim()];
+    scene.archway(&merge).succeeded();
     assert_eq!(published(&image).to_string(), digest.stdout.trim());
+    assert_eq!(tags(&image).len(), 3, "they stay where nobody asked for more");
+    scene.archway(&[&merge[..], &["--lease-tags"]].concat()).succeeded();
+    assert_eq!(tags(&image), ["1"], "the tag keeps the children now");
+    assert_eq!(ImageIndex::pushed(&image).children[1].text("data"), "by digest");
+}
+
+#[test]
+fn what_is_copied_has_leases_until_the_tag_is_there() {
+    let Some(scene) = scene("copied") else { return };
+    let digest = scene.push(TWO);
+    let registry = RealRegistry::start().unwrap();
+    let copy = registry.reference("app:1");
+    scene.archway(&["copy", "--lease-tags", &scene.image("1"), &copy]).succeeded();
+    let requests = registry.requests().unwrap();
+    let puts: Vec<&str> = requests
+        .iter()
+        .filter(|request| request.method == "PUT")
+        .filter_map(|request| request.path.split_once("/manifests/").map(|(_, name)| name))
+        .collect();
+    let is_lease = |name: &&str| name.starts_with("archway-lease-");
+    assert!(puts[..2].iter().all(is_lease) && puts[2] == "1", "{puts:?}");
+    assert_eq!(tags(&copy), ["1"], "no lease is left");
+    let index = ImageIndex::pushed(&copy);
+    assert_eq!((index.digest.to_string(), index.children[1].text("data")), (digest, "copied".to_owned()));
+    let run = scene.archway(&["copy", "--lease-tags", &scene.image("1"), "oci:there"]).exited(2);
+    assert!(run.stderr.contains("--lease-tags is about images that are pushed"), "{}", run.stderr);
 }
 
 #[test]

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     Context, Error,
     build::Published,
-    expectation::Expectations,
     origin::{Found, describe},
+    request::PublicationRules,
 };
 
 /// What is wanted.
@@ -35,8 +35,8 @@ pub struct CopyRequest {
     pub platforms: Vec<Platform>,
     /// Whether what refers to the image, such as signatures, is copied, too.
     pub referrers: bool,
-    /// What the tag at the destination has to point at before it moves.
-    pub expected: Expectations,
+    /// How it is published, if the destination is a registry.
+    pub publication: PublicationRules,
 }
 
 /// The copy.
@@ -59,7 +59,12 @@ pub struct Copied {
 /// # Errors
 /// [`Error`]. The name at the destination points where it did.
 pub async fn copy(context: &Context, request: &CopyRequest) -> Result<Copied, Error> {
-    request.expected.check_tags(&moved(&request.destination), "leave it out, or name a tag to copy to")?;
+    let is_pushed = matches!(request.destination, ImageLocation::Registry(_));
+    request.publication.check(
+        is_pushed,
+        &moved(&request.destination),
+        "leave it out, or name a tag to copy to",
+    )?;
     let found = Arc::new(Found::at(context, &request.source, true).await?);
     if let ImageLocation::DockerArchive(path) = &request.destination {
         let image = one_platform(context, &found, request).await?;
@@ -86,7 +91,7 @@ pub async fn copy(context: &Context, request: &CopyRequest) -> Result<Copied, Er
     };
     let (published, transfers) = match &request.destination {
         ImageLocation::Registry(reference) => {
-            publish::publish(context, std::slice::from_ref(reference), &request.expected, &whole).await?
+            publish::publish(context, std::slice::from_ref(reference), &request.publication, &whole).await?
         }
         ImageLocation::OciLayout { dir, tag_or_digest } => {
             let entry = entry(&top.descriptor, request, &found, tag_or_digest.as_ref());

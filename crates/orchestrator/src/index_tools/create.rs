@@ -21,6 +21,7 @@ use crate::{
     build::Published,
     expectation::{Expectations, Expected},
     origin::{Found, Origin, describe},
+    request::PublicationRules,
     tag_guard::TagGuard,
 };
 
@@ -51,8 +52,8 @@ pub struct CreateRequest {
     pub annotations: Annotations,
     /// Whether a single image becomes an index of one, rather than being copied as it is.
     pub prefer_index: bool,
-    /// What tags have to point at before they move. One that is appended to has to point at what was read.
-    pub expected: Expectations,
+    /// How it is published. A tag that is appended to has to point at what was read.
+    pub publication: PublicationRules,
     /// Whether nothing is to be published.
     pub dry_run: bool,
 }
@@ -75,7 +76,7 @@ pub struct Created {
 /// [`Error`]. No tag has moved then, unless a registry failed in the midst of several.
 pub async fn create(context: &Context, request: &CreateRequest) -> Result<Created, Error> {
     let tags = publish::tags(&request.tags);
-    request.expected.check_tags(&tags, "leave it out, or name a tag with `-t`")?;
+    request.publication.check(!tags.is_empty(), &tags, "leave it out, or name a tag with `-t`")?;
     let found = find(context, request).await?;
     let offers = try_join_all(found.iter().map(|source| offer(context, source))).await?;
     let rules = Rules { append: request.append, platforms: &request.platforms };
@@ -86,10 +87,11 @@ pub async fn create(context: &Context, request: &CreateRequest) -> Result<Create
         stream::iter(documents.collect::<Vec<_>>()).buffered(PARALLEL).try_collect().await?;
     let (descriptor, bytes) = top(context, request, &found, &offers, &children).await?;
     let expected = expectations(request, &found, &descriptor.digest)?;
+    let rules = PublicationRules { expected, ..request.publication.clone() };
     let published = match request.dry_run {
         true => {
             let registry = &context.engine.registry;
-            let guard = TagGuard { registry, expected: &expected, new: &descriptor.digest };
+            let guard = TagGuard { registry, expected: &rules.expected, new: &descriptor.digest };
             guard.look_if_expected(&tags).await?;
             Vec::new()
         }
@@ -98,7 +100,7 @@ pub async fn create(context: &Context, request: &CreateRequest) -> Result<Create
             let referrers = closure::referrers(context, &subjects).await?;
             let (top, bytes) = (&descriptor, &*bytes);
             let whole = Whole { top, bytes, parts: &parts, blobs: &[], referrers: &referrers };
-            publish::publish(context, &request.tags, &expected, &whole).await?.0
+            publish::publish(context, &request.tags, &rules, &whole).await?.0
         }
     };
     Ok(Created { descriptor, bytes, published })
@@ -120,12 +122,8 @@ impl CreateRequest {
 
 /// What is expected of tags, with what follows from reading one: an image that somebody else has appended since
 /// would be lost.
-fn expectations(
-    request: &CreateRequest,
-    found: &[FoundSource],
-    new: &Digest,
-) -> Result<Expectations, Error> {
-    let mut expected = request.expected.clone();
+fn expectations(request: &CreateRequest, found: &[FoundSource], new: &Digest) -> Result<Expectations, Error> {
+    let mut expected = request.publication.expected.clone();
     if let Some((tag, first)) = request.appended_to().zip(found.first()) {
         let read = &first.found.top.digest;
         expected.judge(tag, Some(read), new)?;
@@ -311,13 +309,16 @@ mod tests {
     #[test]
     fn what_is_appended_to_must_not_move_meanwhile() {
         let top = Descriptor::of(media_type::OCI_INDEX, b"read");
-        let (read, [new, other]) = (top.digest.clone(), ["new", "other"].map(|s| Digest::sha256(s.as_bytes())));
+        let (read, [new, other]) =
+            (top.digest.clone(), ["new", "other"].map(|s| Digest::sha256(s.as_bytes())));
         let found = [FoundSource { found: Arc::new(Found { origin: Origin::Store, top }), stated: None }];
         let tags: Vec<Reference> = ["r.io/a:1", "r.io/a:2"].map(|tag| tag.parse().unwrap()).into();
         let of_first = |append, all: Option<&Digest>| {
             let all = all.cloned().map(Expected::Digest);
             let expected = Expectations { all, ..Expectations::default() };
-            let request = CreateRequest { tags: tags.clone(), append, expected, ..CreateRequest::default() };
+            let publication = PublicationRules { expected, ..PublicationRules::default() };
+            let request =
+                CreateRequest { tags: tags.clone(), append, publication, ..CreateRequest::default() };
             expectations(&request, &found, &new).ok().map(|expected| expected.of(&tags[0]).cloned())
         };
         let where_it_was_read = Some(Some(Expected::Digest(read.clone())));

@@ -4,15 +4,21 @@ use std::{cmp::Reverse, collections::BTreeMap, ops::AddAssign, sync::Mutex};
 
 use archway_oci::{Descriptor, Digest, Reference, referrer::Referrer};
 use archway_registry::Pushed;
-use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::{join_all, try_join_all},
+    stream,
+};
 use serde::Serialize;
 
 use super::{closure::Part, transfer};
 use crate::{
     Context, Error,
     build::{Publications, Published},
-    expectation::{Expectations, Verdict},
+    expectation::Verdict,
+    lease::{self, Leases},
     origin::{Found, Origin},
+    request::PublicationRules,
     tag_guard::TagGuard,
 };
 
@@ -70,10 +76,11 @@ impl AddAssign for Transfers {
 pub(super) async fn publish(
     context: &Context,
     targets: &[Reference],
-    expected: &Expectations,
+    rules: &PublicationRules,
     whole: &Whole<'_>,
 ) -> Result<(Vec<Published>, Transfers), Error> {
-    let guard = TagGuard { registry: &context.engine.registry, expected, new: &whole.top.digest };
+    let (registry, expected) = (&context.engine.registry, &rules.expected);
+    let guard = TagGuard { registry, expected, new: &whole.top.digest };
     let tags = tags(targets);
     guard.look_if_expected(&tags).await?;
     let mut repositories: BTreeMap<String, &Reference> = BTreeMap::new();
@@ -81,10 +88,11 @@ pub(super) async fn publish(
         repositories.entry(target.repository_name()).or_insert(target);
     }
     let transfers = Mutex::new(Transfers::default());
+    let leased = rules.lease_tags.then(Leased::start);
     let subject = Referrer::of(&whole.top.media_type, whole.bytes)?;
     let top = &Top { context, whole, subject };
     let filling = repositories.values().map(|repository| {
-        let fill = Fill { context, repository, transfers: &transfers };
+        let fill = Fill { context, repository, transfers: &transfers, leased: leased.as_ref() };
         async move {
             fill.parts(whole.parts, whole.blobs).await?;
             if whole.referrers.is_empty() {
@@ -112,12 +120,48 @@ pub(super) async fn publish(
         publications.add(Published { target: target.familiar(), digest: Some(whole.top.digest.clone()) });
     }
     guard.look_after(&tags).await?;
+    if let Some(leased) = leased {
+        leased.release(context, &tags, whole).await;
+    }
     Ok((publications.finish(), transfers.into_inner().expect("no holder panics")))
 }
 
 /// The targets that are tags; the others only say a repository.
 pub(super) fn tags(targets: &[Reference]) -> Vec<&Reference> {
     targets.iter().filter(|target| target.digest.is_none()).collect()
+}
+
+/// Documents that have tags of their own until a tag leads to them.
+struct Leased {
+    leases: Leases,
+    made: Mutex<Vec<Reference>>,
+}
+
+impl Leased {
+    fn start() -> Self {
+        Self { leases: Leases::start(), made: Mutex::default() }
+    }
+
+    /// The name under which a document is pushed.
+    fn name(&self, repository: &Reference, document: &Digest) -> Reference {
+        let lease = self.leases.of(repository, document);
+        self.made.lock().expect("no holder panics").push(lease.clone());
+        lease
+    }
+
+    /// Removes the leases in the repositories of `tags`, also those that builds left which pushed what is named now by
+    /// digest. Where there is no tag they stay.
+    async fn release(self, context: &Context, tags: &[&Reference], whole: &Whole<'_>) {
+        let named: Vec<&Digest> = whole.parts.iter().map(|part| &part.descriptor.digest).collect();
+        let made = self.made.into_inner().expect("no holder panics");
+        let repositories: BTreeMap<String, &Reference> =
+            tags.iter().map(|tag| (tag.repository_name(), *tag)).collect();
+        let releases = repositories.into_iter().map(|(name, repository)| {
+            let own = made.iter().filter(|lease| lease.repository_name() == name).cloned().collect();
+            lease::release(context, repository, own, &named)
+        });
+        join_all(releases).await;
+    }
 }
 
 /// The topmost document, on its way to repositories.
@@ -141,6 +185,7 @@ struct Fill<'a> {
     context: &'a Context,
     repository: &'a Reference,
     transfers: &'a Mutex<Transfers>,
+    leased: Option<&'a Leased>,
 }
 
 impl Fill<'_> {
@@ -197,12 +242,15 @@ impl Fill<'_> {
     }
 
     async fn document(&self, part: &Part) -> Result<(), Error> {
-        let target = by_digest(self.repository, &part.descriptor);
+        let target = match self.leased.filter(|_| part.referrer.is_none()) {
+            Some(leased) => leased.name(self.repository, &part.descriptor.digest),
+            None => by_digest(self.repository, &part.descriptor),
+        };
         push_document(self.context, &target, &part.descriptor, &part.bytes, part.referrer.as_ref()).await
     }
 }
 
-/// Pushes a document by its digest; one that refers to another so that it is found from there.
+/// Pushes a document by its digest, or under a lease; one that refers to another so that it is found from there.
 async fn push_document(
     context: &Context,
     target: &Reference,

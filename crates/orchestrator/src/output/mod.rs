@@ -145,7 +145,6 @@ pub(crate) fn targets(request: &BuildRequest) -> Result<Vec<Target>, Error> {
 
 /// Rules for a publication that does not take place would be ignored.
 fn check_publication(rules: &PublicationRules, targets: &[Target]) -> Result<(), Error> {
-    const HINT: &str = "add `--push`, or leave it out";
     let tags: Vec<&Reference> = targets
         .iter()
         .filter_map(|target| match target {
@@ -154,11 +153,7 @@ fn check_publication(rules: &PublicationRules, targets: &[Target]) -> Result<(),
         })
         .flatten()
         .collect();
-    if rules.lease_tags && !targets.iter().any(Target::is_published) {
-        let message = "--lease-tags is about images that are pushed, and nothing is".to_owned();
-        return Err(Error::Output { message, hint: Some(HINT.to_owned()) });
-    }
-    rules.expected.check_tags(&tags, HINT)
+    rules.check(targets.iter().any(Target::is_published), &tags, "add `--push`, or leave it out")
 }
 
 fn check(target: &Target, many: bool) -> Result<(), Error> {

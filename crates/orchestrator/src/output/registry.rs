@@ -1,7 +1,6 @@
 //! Pushing: layers while the build runs, large ones while they are being made, and all else, tags last, when
 //! it has ended.
 
-mod lease;
 mod publication;
 
 use std::{

@@ -1,28 +1,24 @@
 //! An index in registries: everything by digest, everywhere, before the first of its names moves.
 
-use std::{process, time::Duration};
+use std::time::Duration;
 
 use archway_attest::Attached;
 use archway_engine::{BuiltImage, Layer};
 use archway_oci::{Descriptor, Digest, Reference, referrer::Referrer};
-use archway_registry::TagRemoval;
 use archway_report::Event;
 use futures_util::{
     StreamExt as _, TryStreamExt as _,
     future::{join_all, try_join_all},
     stream,
 };
-use jiff::Timestamp;
 
-use super::{
-    LayerPushes,
-    lease::{self, Leases},
-};
+use super::LayerPushes;
 use crate::{
     Context, Error,
     build::{Publications, Published},
     expectation::{self, Verdict},
     index::BuiltIndex,
+    lease::{self, Leases},
     output::Target,
     request::PublicationRules,
     tag_guard::TagGuard,
@@ -63,7 +59,7 @@ impl Publication<'_> {
         let before = self.look(&names).await?;
         let incomplete: Vec<&Reference> =
             self.repositories().filter(|repository| is_incomplete(repository, &names, &before)).collect();
-        let leases = self.rules.lease_tags.then(leases);
+        let leases = self.rules.lease_tags.then(Leases::start);
         // The first repository of a registry has the blobs before the others mount them.
         let (first, others): (Vec<&Reference>, Vec<&Reference>) =
             incomplete.iter().partition(|repository| self.pushes.0.first_of_registry(repository).is_none());
@@ -243,43 +239,17 @@ impl Publication<'_> {
         pushed.map(drop).map_err(Error::registry(action, name))
     }
 
-    /// Removes the leases where a tag names the index now, and those that earlier publications left there.
-    /// Without a tag the children still need theirs. That a lease stays is no failure.
+    /// Removes the leases where a tag names the index now. Without a tag the children still need theirs.
     async fn release(&self, names: &[Name], pushed_to: &[&Reference], own: &Leases) {
         let has_tag = |repository: &&Reference| {
             names.iter().any(|name| !name.by_digest && is_in(&name.reference, repository))
         };
         let releases = self.repositories().filter(has_tag).map(|repository| {
             let children = self.children().filter(|_| pushed_to.contains(&repository));
-            self.release_in(repository, children.map(|child| own.of(repository, &child.digest)).collect())
+            let own = children.map(|child| own.of(repository, &child.digest)).collect();
+            lease::release(self.context, repository, own, &[])
         });
         join_all(releases).await;
-    }
-
-    async fn release_in(&self, repository: &Reference, mut leases: Vec<Reference>) {
-        let client = &self.pushes.0.client;
-        let now = Timestamp::now();
-        // Where tags cannot be listed, there are still those that were made here.
-        let listed = client.tags(repository, lease::PREFIX).await.unwrap_or_default();
-        let expired = listed.into_iter().filter(|tag| lease::is_expired(tag, now));
-        leases.extend(expired.map(|tag| Reference { tag: Some(tag), digest: None, ..repository.clone() }));
-        let mut why = None;
-        // One after the other: deleting looks at all tags of the repository.
-        for lease in leases {
-            match client.delete_tag(&lease).await {
-                Ok(TagRemoval::Removed) => {}
-                Ok(TagRemoval::Unsupported) => why = Some("the registry removes no tags".to_owned()),
-                Err(error) => why = Some(error.to_string()),
-            }
-        }
-        if let Some(why) = why {
-            let repository = repository.repository_name();
-            let message = format!(
-                "tags {repository}:{}… stay, as {why}; remove them there, or build without --lease-tags",
-                lease::PREFIX
-            );
-            self.context.events.send(Event::Warning { message });
-        }
     }
 }
 
@@ -327,11 +297,4 @@ fn is_in(name: &Reference, repository: &Reference) -> bool {
 
 fn by_digest(repository: &Reference, digest: &Digest) -> Reference {
     Reference { tag: None, ..repository.with_digest(digest.clone()) }
-}
-
-/// Leases that begin now, and are nobody else's.
-fn leases() -> Leases {
-    let now = Timestamp::now();
-    let owner = format!("{} {}", process::id(), now.as_nanosecond());
-    Leases::new(now, &Digest::sha256(owner.as_bytes()))
 }
