@@ -82,7 +82,7 @@ impl Challenge {
             .filter_map(|value| http_auth::parse_challenges(value.to_str().ok()?).ok())
             .flatten()
             .collect();
-        let bearer = challenges.iter().filter(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"));
+        let bearer = challenges.iter().filter(|challenge| is_bearer(challenge));
         let basic = challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"));
         bearer
             .filter_map(|challenge| Self::bearer(challenge, registry))
@@ -91,13 +91,33 @@ impl Challenge {
     }
 
     fn bearer(challenge: &http_auth::ChallengeRef<'_>, registry: &Url) -> Option<Self> {
-        let param = |name: &str| {
-            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped())
-        };
-        let realm: Url = param("realm")?.parse().ok()?;
-        may_hold_secrets(&realm, registry).then(|| Self::Bearer { realm, service: param("service") })
+        let realm = realm(challenge).filter(|realm| may_hold_secrets(realm, registry))?;
+        Some(Self::Bearer { realm, service: parameter(challenge, "service") })
     }
+}
+
+/// The token server that an answer of `registry` names although credentials may not go there.
+pub(crate) fn refused_realm<'a>(
+    values: impl Iterator<Item = &'a HeaderValue>,
+    registry: &Url,
+) -> Option<Url> {
+    let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    let challenges = texts.iter().filter_map(|text| http_auth::parse_challenges(text).ok()).flatten();
+    let realms = challenges.filter(is_bearer).filter_map(|challenge| realm(&challenge));
+    realms.filter(|realm| !may_hold_secrets(realm, registry)).last()
+}
+
+fn is_bearer(challenge: &http_auth::ChallengeRef<'_>) -> bool {
+    challenge.scheme.eq_ignore_ascii_case("bearer")
+}
+
+fn parameter(challenge: &http_auth::ChallengeRef<'_>, name: &str) -> Option<String> {
+    let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.to_unescaped())
+}
+
+fn realm(challenge: &http_auth::ChallengeRef<'_>) -> Option<Url> {
+    parameter(challenge, "realm")?.parse().ok()
 }
 
 /// Whether credentials may go to a token server that a registry names: over TLS, or, if the registry

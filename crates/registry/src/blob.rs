@@ -99,7 +99,14 @@ impl BlobReader {
         if self.received > 0 {
             request = request.header("range", &format!("bytes={}-", self.received));
         }
-        let response = self.client.transport.send_once(&request).await?;
+        let response = match self.client.transport.send_once(&request).await {
+            // There is nothing behind the last byte: the blob ends before it should.
+            Err(Error::Registry { status: 416, .. }) if self.received > 0 => {
+                let (expected, actual) = (self.descriptor.size, self.received);
+                return Err(Error::SizeMismatch { what: self.what(), expected, actual });
+            }
+            answer => answer?,
+        };
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => first_byte(response.headers()).unwrap_or(self.received),
             // The registry starts anew.

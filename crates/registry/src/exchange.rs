@@ -20,6 +20,10 @@ use crate::{ClientOptions, Error, RegistryMessage, request::Payload};
 
 /// An error document is read up to here.
 const MAX_ERROR_BODY: usize = 64 << 10;
+/// So many of its messages are kept,
+const MAX_MESSAGES: usize = 5;
+/// and of each of their texts so many characters: more is not for people.
+const MAX_MESSAGE: usize = 300;
 
 /// How to talk to any server. The HTTP client's own timeouts do not fit: they also run while a body
 /// goes out, and would break every upload over a slow line.
@@ -116,12 +120,26 @@ impl<'a> Exchange<'a> {
                 return Vec::new();
             }
         }
-        serde_json::from_slice::<Errors>(&body).map(|errors| errors.errors).unwrap_or_default()
+        let mut messages = serde_json::from_slice::<Errors>(&body).map(|all| all.errors).unwrap_or_default();
+        messages.truncate(MAX_MESSAGES);
+        for RegistryMessage { code, message } in &mut messages {
+            shorten(code);
+            shorten(message);
+        }
+        messages
     }
 
     pub(crate) fn silent(self, host: &str) -> Error {
         let cause = format!("no answer for {} s", self.silence.as_secs());
         Error::Unreachable { host: host.to_owned(), cause }
+    }
+}
+
+/// Keeps the first [`MAX_MESSAGE`] characters.
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
+        text.truncate(end);
+        text.push('…');
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `push`, `upload` | mounts, manifests; uploads in chunks, with resume | distribution-spec "Push" |
 //! | `referrers` | manifests about others, also at registries without the API | distribution-spec "Listing Referrers" |
 //! | [`credentials`] | Docker's and podman's files, credential helpers | docker/cli `config.json`, containers-auth.json(5) |
+//! | `link` | lists that come in pages | RFC 8288 |
 //! | [`GrowingBlob`] | uploads of what is still being written | |
 //! | `auth`, `token` | challenges and scopes; Basic, Bearer tokens | distribution "token" and "oauth2" |
 //! | `delegate` | what others get who work for us | distribution "token" |
@@ -28,6 +29,7 @@ mod error;
 mod exchange;
 mod growing;
 mod host;
+mod link;
 mod pull;
 mod push;
 mod referrers;

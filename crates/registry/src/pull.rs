@@ -132,7 +132,8 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
     (media_type::is_index(media_type) || media_type::is_manifest(media_type)).then(|| media_type.to_owned())
 }
 
-fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+/// What a registry says that it sent or stored.
+pub(crate) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
 }
 

@@ -11,7 +11,7 @@ use crate::{
     auth::Scope,
     client::path,
     exchange::protocol,
-    pull::described,
+    pull::{content_digest, described},
     request::{BlobFile, Payload, Request},
     transport::location,
     upload::{FileUpload, Session},
@@ -83,28 +83,26 @@ impl Client {
         Ok(digest)
     }
 
-    /// The same, with the answer.
+    /// The same, with the answer, which does not say that something else was stored.
     pub(crate) async fn put_manifest(
         &self,
         reference: &Reference,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Response, Error> {
-        let digest;
+        let digest = reference.digest.clone().unwrap_or_else(|| Digest::sha256(&bytes));
         let name = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => digest.as_str(),
             (None, Some(tag)) => tag,
-            (None, None) => {
-                digest = Digest::sha256(&bytes);
-                digest.as_str()
-            }
+            _ => digest.as_str(),
         };
         let scope = Scope::push(&reference.repository, &[]);
         let path = path(reference, "manifests", name);
         let request = Request::new(Method::PUT, &reference.registry, path, scope)
             .header("content-type", media_type)
             .body(Payload::Bytes(bytes));
-        self.transport.send(&request, &[]).await
+        let response = self.transport.send(&request, &[]).await?;
+        check_stored(reference, &digest, &response)?;
+        Ok(response)
     }
 
     /// Asks for a mount from each repository in turn. The registry opens an upload where the last one
@@ -148,7 +146,10 @@ impl Client {
         let scope = Scope::push(&reference.repository, std::slice::from_ref(from));
         let request = Request::new(Method::POST, &reference.registry, path, scope);
         match self.transport.send(&request, &[]).await {
-            Ok(response) if response.status() == StatusCode::CREATED => Ok(Some(Started::Mounted)),
+            Ok(response) if response.status() == StatusCode::CREATED => {
+                check_stored(reference, digest, &response)?;
+                Ok(Some(Started::Mounted))
+            }
             Ok(response) => upload_url(reference, &response).map(|url| Some(Started::Upload(url))),
             Err(error) if error.is_temporary() => Err(error),
             // No right to read the other repository, or a registry without mounts: the bytes are sent.
@@ -181,6 +182,17 @@ enum Started {
 fn upload_url(reference: &Reference, response: &Response) -> Result<Url, Error> {
     location(response)
         .ok_or_else(|| protocol(&reference.registry, "it opened an upload and did not say where"))
+}
+
+/// A registry that says by which digest it stored something must say the right one.
+pub(crate) fn check_stored(reference: &Reference, sent: &Digest, answer: &Response) -> Result<(), Error> {
+    match content_digest(answer.headers()) {
+        Some(stored) if stored.algorithm() == sent.algorithm() && stored != *sent => {
+            let what = described(reference, sent);
+            Err(Error::DigestMismatch { what, expected: sent.clone(), actual: stored })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A file of another size cannot have the digest; the registry would find out only at the end.

@@ -14,12 +14,13 @@ use archway_oci::{
 };
 use bytes::Bytes;
 use reqwest::{
-    Method, Url,
-    header::{CONTENT_TYPE, HeaderMap, LINK},
+    Method,
+    header::{CONTENT_TYPE, HeaderMap},
 };
 
 use crate::{
-    Client, Error, auth::Scope, client::path, exchange::protocol, pull::described, request::Request,
+    Client, Error, auth::Scope, client::path, exchange::protocol, link::next_page, pull::described,
+    request::Request,
 };
 
 /// Says that a registry keeps the list itself, in the answer to a push.
@@ -158,50 +159,4 @@ fn is_unknown(error: &Error) -> bool {
 fn is_list(headers: &HeaderMap) -> bool {
     let stated = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     stated.and_then(|text| text.split(';').next()).is_some_and(|text| text.trim() == media_type::OCI_INDEX)
-}
-
-/// Where the list goes on: `Link: <URL>; rel="next"` (RFC 8288), relative to the page `of`, below `/v2/`.
-fn next_page(of: &str, headers: &HeaderMap) -> Option<String> {
-    let base: Url = "http://registry.invalid/v2/".parse().ok()?;
-    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    let target = links.flat_map(|text| text.split(',')).find_map(|link| {
-        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|parameter| {
-            let relation = parameter.trim().strip_prefix("rel=").map(|value| value.trim_matches('"'));
-            relation.is_some_and(|relation| relation.split(' ').any(|one| one.eq_ignore_ascii_case("next")))
-        });
-        is_next.then_some(target)
-    })?;
-    let next = base.join(of).ok()?.join(target).ok()?;
-    match next.origin() == base.origin() {
-        true => Some(next[url::Position::BeforePath..].to_owned()),
-        false => Some(next.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_names_the_next_one() {
-        let page = "team/app/referrers/sha256:00";
-        for (links, expected) in [
-            (&[][..], None),
-            (
-                &["</v2/team/app/referrers/sha256:00?n=2>; rel=\"next\""],
-                Some("/v2/team/app/referrers/sha256:00?n=2"),
-            ),
-            (&["<?n=2>; rel=next"], Some("/v2/team/app/referrers/sha256:00?n=2")),
-            (&["<first>; rel=\"prev\", <other>; rel=\"next last\""], Some("/v2/team/app/referrers/other")),
-            (
-                &["<first>; rel=\"prev\"", "<https://other.example/x?y>; rel=\"next\""],
-                Some("https://other.example/x?y"),
-            ),
-            (&["not a link", "</x>; rel=\"nextish\""], None),
-        ] {
-            let headers = HeaderMap::from_iter(links.iter().map(|link| (LINK, link.parse().unwrap())));
-            assert_eq!(next_page(page, &headers).as_deref(), expected, "{links:?}");
-        }
-    }
 }

@@ -1,15 +1,14 @@
 //! Tags: which there are, and removing one (distribution-spec "Listing Tags" and "Deleting tags").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use archway_oci::{Index, Reference, json, json::MAX_DOCUMENT, media_type};
-use reqwest::{
-    Method, StatusCode,
-    header::{HeaderMap, LINK},
-};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::{Client, Error, auth::Scope, client::path, exchange::protocol, request::Request};
+use crate::{
+    Client, Error, auth::Scope, client::path, exchange::protocol, link::next_page, request::Request,
+};
 
 /// Tags that are asked for at once.
 const PAGE: u32 = 1000;
@@ -31,31 +30,35 @@ pub enum TagRemoval {
 }
 
 impl Client {
-    /// The tags of a repository that begin with `prefix`, as far as its first pages list them; none if there is
-    /// no such repository.
+    /// The tags of a repository that begin with `prefix`, each once, as far as its first pages list them; none if
+    /// there is no such repository.
     pub async fn tags(&self, repository: &Reference, prefix: &str) -> Result<Vec<String>, Error> {
         // Lists are in lexical order. A registry without pages sends all of them.
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("n", &PAGE.to_string())
             .append_pair("last", prefix)
             .finish();
-        let mut next = Some(format!("{}/tags/list?{query}", repository.repository));
-        let mut found = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let Some(path) = next else { break };
+        let mut page = format!("{}/tags/list?{query}", repository.repository);
+        let (mut found, mut pages) = (BTreeSet::new(), BTreeSet::new());
+        // A list that leads back to a page that was read has no more to say.
+        while pages.len() < MAX_PAGES && pages.insert(page.clone()) {
             let scope = Scope::pull(&repository.repository);
-            let request = Request::new(Method::GET, &repository.registry, path, scope);
+            let request = Request::new(Method::GET, &repository.registry, page.clone(), scope);
             let what = format!("the tags of {}", repository.repository_name());
             let (headers, bytes) = match self.transport.fetch(&request, &what, MAX_DOCUMENT).await {
                 Err(Error::NotFound { .. }) => break,
                 answer => answer?,
             };
-            let page = tag_list(&repository.registry, &bytes)?;
+            let listed = tag_list(&repository.registry, &bytes)?;
             let is_behind = |tag: &String| !tag.starts_with(prefix) && tag.as_str() > prefix;
-            next = next_page(&headers).filter(|_| !page.last().is_some_and(is_behind));
-            found.extend(page.into_iter().filter(|tag| tag.starts_with(prefix)));
+            let is_last = listed.last().is_some_and(is_behind);
+            found.extend(listed.into_iter().filter(|tag| tag.starts_with(prefix)));
+            match next_page(&page, &headers) {
+                Some(next) if !is_last => page = next,
+                _ => break,
+            }
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// Removes a tag, and nothing else: what it points at stays, with all other tags.
@@ -109,31 +112,9 @@ fn tag_list(registry: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
     Ok(list.tags.unwrap_or_default())
 }
 
-/// Where the next page is: `Link: </v2/…>; rel="next"` (RFC 8288).
-fn next_page(headers: &HeaderMap) -> Option<String> {
-    let link = headers.get(LINK)?.to_str().ok()?;
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let is_next = |parameter: &str| matches!(parameter.trim(), "rel=\"next\"" | "rel=next");
-    parameters.split(';').any(is_next).then(|| target.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
-
     use super::*;
-
-    #[test]
-    fn the_next_page_is_where_the_registry_says() {
-        let next =
-            |link: &'static str| next_page(&HeaderMap::from_iter([(LINK, HeaderValue::from_static(link))]));
-        let path = Some("/v2/a/tags/list?n=2&last=b".to_owned());
-        assert_eq!(next(r#"</v2/a/tags/list?n=2&last=b>; rel="next""#), path);
-        assert_eq!(next("</v2/a/tags/list?n=2&last=b>;rel=next"), path);
-        assert_eq!(next(r#"</v2/a>; rel="prev""#), None);
-        assert_eq!(next("nonsense"), None);
-        assert_eq!(next_page(&HeaderMap::new()), None);
-    }
 
     #[test]
     fn a_repository_may_have_no_tags() {

@@ -15,10 +15,10 @@ use tokio::sync::OnceCell;
 
 use crate::{
     ClientOptions, Error,
-    auth::{Challenge, Scope, unauthorized},
+    auth::{self, Challenge, Scope, unauthorized},
     credentials::Sourced,
     endpoint::{Endpoint, Endpoints},
-    exchange::{Exchange, authority, protocol},
+    exchange::{Exchange, authority, protocol, redacted},
     host::Scheme,
     request::{Request, Target},
     token::{Token, Tokens},
@@ -209,7 +209,12 @@ impl Transport {
         }
         let asked = response.headers().get_all(WWW_AUTHENTICATE);
         let challenge = Challenge::parse(asked.iter(), &endpoint.base);
-        let Some(challenge) = challenge.as_ref().or(endpoint.challenge.as_ref()) else { return Ok(response) };
+        let Some(challenge) = challenge.as_ref().or(endpoint.challenge.as_ref()) else {
+            return match auth::refused_realm(asked.iter(), &endpoint.base) {
+                Some(realm) => Err(protocol(registry, &exposed(&realm))),
+                None => Ok(response),
+            };
+        };
         if let Some(refused) = &header {
             self.tokens.forget(registry, scope, refused).await;
         }
@@ -340,6 +345,11 @@ pub(crate) fn location(response: &Response) -> Option<Url> {
     let text = response.headers().get(LOCATION)?.to_str().ok()?;
     let url = response.url().join(text).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+/// Why credentials do not go to a token server.
+fn exposed(realm: &Url) -> String {
+    format!("it wants credentials to be sent to {}, where nothing protects them", redacted(realm))
 }
 
 /// What was not found, as people would write it.

@@ -12,6 +12,7 @@ use crate::{
     Client, Error,
     auth::Scope,
     exchange::protocol,
+    push::check_stored,
     request::{BlobFile, FilePart, Payload, Request},
     transport::location,
 };
@@ -109,8 +110,8 @@ impl FileUpload<'_> {
         if session.offset > 0 && session.offset < size {
             request = request.header("content-range", &format!("{}-{}", session.offset, size - 1));
         }
-        self.client.transport.send_once(&request).await?;
-        Ok(())
+        let response = self.client.transport.send_once(&request).await?;
+        check_stored(self.reference, &descriptor.digest, &response)
     }
 
     /// Sends one chunk; gives where the next one goes, and from which byte on the registry wants it.

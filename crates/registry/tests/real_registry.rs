@@ -255,6 +255,18 @@ async fn tls_needs_a_known_authority_or_leave() {
 }
 
 #[tokio::test]
+async fn an_upload_does_not_leave_tls() {
+    if !tools::require_each(&["docker-registry", "openssl"]) {
+        return;
+    }
+    let registry = Options { tls: true, plain_uploads: true, ..Options::default() }.start().unwrap();
+    let (image, reference) = (Image::new(b"layer"), parse(registry.reference("app:1")));
+    let trusting = ClientOptions { ca_files: vec![registry.ca_file()], ..ClientOptions::default() };
+    let error = image.push(&Client::new(trusting), &reference, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("it sends us from HTTPS to HTTP"), "{error}");
+}
+
+#[tokio::test]
 async fn damage_in_the_registrys_storage_is_noticed() {
     if !tools::require("docker-registry") {
         return;

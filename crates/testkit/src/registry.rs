@@ -61,6 +61,8 @@ pub struct Options {
     pub htpasswd: bool,
     /// Speak TLS, with a certificate for `localhost` and `127.0.0.1` signed by [`RealRegistry::ca_file`].
     pub tls: bool,
+    /// Send uploads to plain HTTP, which nobody answers if there is TLS.
+    pub plain_uploads: bool,
     /// Delete nothing, neither manifests nor tags.
     pub keeps_tags: bool,
     /// Where the log goes; a temporary file if not set.
@@ -120,6 +122,9 @@ impl Options {
             text += &format!("auth:\n  htpasswd: {{realm: archway-testkit, path: \"{own}/htpasswd\"}}\n");
         }
         text += &format!("http:\n  addr: \"{address}\"\n  secret: archway-testkit\n");
+        if self.plain_uploads {
+            text += &format!("  host: \"http://localhost:{}\"\n", address.port());
+        }
         if self.tls {
             text += &format!("  tls: {{certificate: \"{own}/cert.pem\", key: \"{own}/key.pem\"}}\n");
         }

@@ -203,23 +203,6 @@ async fn tries_to_upload_end() {
 }
 
 #[tokio::test]
-async fn an_upload_may_be_elsewhere() {
-    let storage = Server::start(|_| Answer::status(201)).await;
-    let location = format!("http://{}/bucket?x=y", storage.host);
-    let registry = uploads(move |seen, _| match (seen.method.as_str(), seen.header("authorization")) {
-        (_, None) => Some(Answer::status(401).header("www-authenticate", "Basic realm=\"r\"")),
-        ("POST", _) => Some(Answer::status(202).header("location", &location)),
-        _ => None,
-    })
-    .await;
-    let (_directory, client) = crate::server::client_with(&[(&registry.host, "me:hunter2")]);
-    assert_eq!(push(&client, &registry).await.unwrap(), Pushed::Uploaded);
-    let seen = storage.seen();
-    assert_eq!((seen.len(), seen[0].method.as_str(), seen[0].header("authorization")), (1, "PUT", None));
-    assert_eq!(seen[0].body, blob(1000).0);
-}
-
-#[tokio::test]
 async fn a_file_of_another_size_is_not_sent() {
     let server = uploads(|_, _| None).await;
     let (_directory, path) = file(b"short");

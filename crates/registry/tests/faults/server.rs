@@ -41,6 +41,7 @@ pub(crate) enum Answer {
         headers: Vec<(String, String)>,
         body: Vec<u8>,
         missing: usize,
+        endless: bool,
     },
     /// Closes the connection instead of answering.
     HangUp,
@@ -50,7 +51,7 @@ pub(crate) enum Answer {
 
 impl Answer {
     pub(crate) fn status(status: u16) -> Self {
-        Self::Reply { status, headers: Vec::new(), body: Vec::new(), missing: 0 }
+        Self::Reply { status, headers: Vec::new(), body: Vec::new(), missing: 0, endless: false }
     }
 
     pub(crate) fn bytes(body: &[u8]) -> Self {
@@ -75,6 +76,14 @@ impl Answer {
     pub(crate) fn cut(mut self, bytes: usize) -> Self {
         if let Self::Reply { missing, .. } = &mut self {
             *missing = bytes;
+        }
+        self
+    }
+
+    /// Spaces without an end follow the body, until the client goes away.
+    pub(crate) fn endless(mut self) -> Self {
+        if let Self::Reply { endless, .. } = &mut self {
+            *endless = true;
         }
         self
     }
@@ -149,15 +158,20 @@ async fn serve(
         match script(&request) {
             Answer::HangUp => return Ok(()),
             Answer::Silence => return std::future::pending().await,
-            Answer::Reply { status, headers, body, missing } => {
+            Answer::Reply { status, headers, body, missing, endless } => {
                 let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
-                if !headers.iter().any(|(name, _)| name == "content-length") {
+                if endless {
+                    head += "transfer-encoding: chunked\r\n";
+                } else if !headers.iter().any(|(name, _)| name == "content-length") {
                     head += &format!("content-length: {}\r\n", body.len() + missing);
                 }
                 for (name, value) in headers {
                     head += &format!("{name}: {value}\r\n");
                 }
                 stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+                if endless {
+                    return without_end(&mut stream, &body).await;
+                }
                 if request.method != "HEAD" {
                     stream.write_all(&body).await?;
                 }
@@ -169,6 +183,18 @@ async fn serve(
         }
     }
     Ok(())
+}
+
+/// A chunked body that begins like this.
+async fn without_end(stream: &mut BufReader<TcpStream>, start: &[u8]) -> std::io::Result<()> {
+    let spaces = [b' '; 1 << 16];
+    if !start.is_empty() {
+        stream.write_all(&[format!("{:x}\r\n", start.len()).as_bytes(), start, b"\r\n"].concat()).await?;
+    }
+    let chunk = [format!("{:x}\r\n", spaces.len()).as_bytes(), &spaces, b"\r\n"].concat();
+    loop {
+        stream.write_all(&chunk).await?;
+    }
 }
 
 async fn read_request(stream: &mut BufReader<TcpStream>, pause: Duration) -> std::io::Result<Option<Seen>> {
@@ -203,14 +229,20 @@ pub(crate) fn client() -> Client {
     Client::new(options())
 }
 
-/// A client with the credentials of one file: registry (or namespace) and `user:password`.
+/// A client with these credentials.
 pub(crate) fn client_with(auths: &[(&str, &str)]) -> (tempfile::TempDir, Client) {
+    let (directory, credentials) = credentials(auths);
+    (directory, Client::new(ClientOptions { credentials, ..options() }))
+}
+
+/// The credentials of one file: registry (or namespace) and `user:password`.
+pub(crate) fn credentials(auths: &[(&str, &str)]) -> (tempfile::TempDir, Keychain) {
     let entries: serde_json::Map<String, serde_json::Value> = auths
         .iter()
         .map(|(key, pair)| ((*key).to_owned(), serde_json::json!({ "auth": STANDARD.encode(pair) })))
         .collect();
     let (directory, file) = file(serde_json::json!({ "auths": entries }).to_string().as_bytes());
-    (directory, Client::new(ClientOptions { credentials: Keychain::of_files([file]), ..options() }))
+    (directory, Keychain::of_files([file]))
 }
 
 pub(crate) fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
