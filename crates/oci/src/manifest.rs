@@ -40,14 +40,16 @@ impl Manifest {
     /// Reads a manifest of at most [`json::MAX_DOCUMENT`] bytes. Go's nulls are read as empty.
     ///
     /// # Errors
-    /// [`DocumentError`]; also when the document could be taken for an index, because two tools
-    /// must not read the same digest as two different images (GHSA-77vh-xpmg-72qh).
+    /// [`DocumentError`]; also when the document could be taken for an index, or has a property in another
+    /// spelling (see [`json::check_spelling`]), because two tools must not read the same digest as two
+    /// different images (GHSA-77vh-xpmg-72qh).
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         const DOCUMENT: &str = "image manifest";
         let outline: Outline = json::parse(DOCUMENT, bytes)?;
         outline.check_version(DOCUMENT)?;
         outline.check_media_type(DOCUMENT, media_type::is_manifest)?;
         outline.refuse(DOCUMENT, "manifests", outline.manifests.is_some())?;
+        json::check_spelling(DOCUMENT, bytes)?;
         json::parse(DOCUMENT, bytes)
     }
 
@@ -101,6 +103,7 @@ impl Index {
         outline.check_media_type(DOCUMENT, media_type::is_index)?;
         outline.refuse(DOCUMENT, "config", outline.config.is_some())?;
         outline.refuse(DOCUMENT, "layers", outline.layers.is_some())?;
+        json::check_spelling(DOCUMENT, bytes)?;
         json::parse(DOCUMENT, bytes)
     }
 
