@@ -26,12 +26,16 @@ pub struct Limits {
     pub name: usize,
     /// Most bytes that the files may have together, holes included; `None`: any.
     pub total: Option<u64>,
+    /// Most bytes of memory for what is remembered until the end of the archive, such as the names of its
+    /// directories. This reader remembers nothing; who makes files of the entries does.
+    pub memory: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        // Linux's PATH_MAX; ten times the entries of the largest images known.
-        Self { entries: 10_000_000, name: 4096, total: None }
+        // Linux's PATH_MAX; ten times the entries of the largest images known; the names of two million
+        // directories.
+        Self { entries: 10_000_000, name: 4096, total: None, memory: 256 << 20 }
     }
 }
 

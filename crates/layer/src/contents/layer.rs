@@ -110,6 +110,14 @@ impl<'a> Reading<'a> {
         data: &mut TarReader<R>,
     ) -> Result<(), ContentsError> {
         let entries = match &entry.kind {
+            // The device that overlayfs takes for a whiteout, whoever made it.
+            EntryKind::CharDevice { major: 0, minor: 0 } => {
+                for layer in &mut self.layers {
+                    layer.entries.remove(&entry.path);
+                }
+                self.directory = None;
+                return self.mark(entry.path, |layer| &mut layer.whiteouts);
+            }
             EntryKind::File { size } => {
                 let kept = file::contents(&entry, *size, data, self.selectors, self.budget)?;
                 let file = |content| made(&entry, Kind::File { size: *size, content });

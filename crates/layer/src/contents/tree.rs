@@ -47,7 +47,7 @@ impl Tree {
         self.0.insert(path, entry);
     }
 
-    fn remove(&mut self, path: &[u8]) {
+    pub(super) fn remove(&mut self, path: &[u8]) {
         self.0.remove(path);
         self.remove_below(path);
     }

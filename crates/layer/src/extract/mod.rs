@@ -137,6 +137,12 @@ pub enum ExtractError {
     /// An entry that is no directory is named as the root.
     #[error("the archive replaces its own root with something that is no directory")]
     Root,
+    /// More than [`Limits::memory`].
+    #[error("the names of the archive's directories take more than {most} bytes of memory")]
+    Memory {
+        /// What was allowed.
+        most: u64,
+    },
 }
 
 /// Extracts a layer into `delta_dir`, an existing and empty directory, as overlayfs's upper form: a
@@ -151,7 +157,7 @@ pub fn apply_layer<R: Read + Send>(
     delta_dir: &Path,
     options: &ExtractOptions,
 ) -> Result<Extracted, ExtractError> {
-    let tree = Tree::open(delta_dir, Markers::Translate)?;
+    let tree = Tree::open(delta_dir, Markers::Translate, options.limits.memory)?;
     let decoder = Decoder::new(reader, compression).map_err(|source| ReadError::Stream { source })?;
     let (placed, (diff_id, uncompressed_size)) = stream::pumped(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());
@@ -182,7 +188,7 @@ pub fn unpack_archive<R: Read + Send>(
     destination: &Path,
     options: &ExtractOptions,
 ) -> Result<Unpacked, ExtractError> {
-    let tree = Tree::open(destination, Markers::Literal)?;
+    let tree = Tree::open(destination, Markers::Literal, options.limits.memory)?;
     let (format, decoder) = format::decoder(reader).map_err(|source| ReadError::Stream { source })?;
     let (placed, _) = stream::pumped(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());

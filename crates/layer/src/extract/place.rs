@@ -97,6 +97,7 @@ impl Extraction {
 
     fn plain<R: BufRead>(&mut self, entry: &Entry, data: &mut TarReader<R>) -> Result<(), ExtractError> {
         if self.tree.markers == Markers::Literal && is_special(&entry.kind) {
+            self.tree.remember(&entry.path)?;
             self.placed.skipped.push(os_path(&entry.path));
             return Ok(());
         }
@@ -149,7 +150,7 @@ impl Extraction {
             self.metadata(file.as_fd(), entry)?;
         }
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(failed("set the time of", &entry.path))?;
-        self.placed.bytes += size;
+        self.placed.bytes = self.placed.bytes.saturating_add(size);
         Ok(())
     }
 
@@ -189,6 +190,7 @@ impl Extraction {
             made => made.map(|()| Place::Directory).map_err(failed("create", &entry.path))?,
         };
         self.tree.is_explicit(&entry.path);
+        self.tree.remember(&entry.path)?;
         let (path, through_link) = (entry.path.clone(), place == Place::Link);
         self.directory_times.push(DirectoryTime { path, mtime: entry.mtime, through_link });
         match place {
@@ -228,6 +230,10 @@ impl Extraction {
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(missing()),
             Err(errno) => return Err(failed("open", target)(errno)),
         };
+        // A whiteout is nothing that could have another name.
+        if self.tree.is_whiteout_at(directory.as_fd(), path::name(target)).map_err(failed("stat", target))? {
+            return Err(missing());
+        }
         let make = || rustix::fs::linkat(&directory, path::name(target), parent, name, AtFlags::empty());
         match self.tree.create(parent.as_fd(), name, &entry.path, make)? {
             Err(Errno::NOENT) => Err(missing()),
@@ -248,6 +254,7 @@ impl Extraction {
         let make = || rustix::fs::mknodat(parent, name, kind, mode, device);
         match self.tree.create(parent.as_fd(), name, &entry.path, make)? {
             Err(Errno::PERM) if kind != FileType::Fifo => {
+                self.tree.remember(&entry.path)?;
                 self.placed.skipped.push(os_path(&entry.path));
                 return Ok(());
             }

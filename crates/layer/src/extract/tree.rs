@@ -61,14 +61,36 @@ pub(super) struct Tree {
     recent: Option<(Vec<u8>, Rc<Directory>)>,
     /// Directories made because something in them was wanted.
     implied: BTreeSet<Vec<u8>>,
+    memory: Memory,
+}
+
+/// Memory for what is remembered until the end of the archive, in bytes.
+struct Memory {
+    most: u64,
+    left: u64,
+}
+
+impl Memory {
+    /// What a path takes besides its bytes, roughly.
+    const PATH: u64 = 64;
 }
 
 impl Tree {
-    pub(super) fn open(root: &Path, markers: Markers) -> Result<Self, ExtractError> {
+    /// `memory`: bytes for all paths that are remembered.
+    pub(super) fn open(root: &Path, markers: Markers, memory: u64) -> Result<Self, ExtractError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty())
             .map_err(|errno| failed("open", root.as_os_str().as_bytes())(errno))?;
-        Ok(Self { root: fd, markers, recent: None, implied: BTreeSet::new() })
+        let memory = Memory { most: memory, left: memory };
+        Ok(Self { root: fd, markers, recent: None, implied: BTreeSet::new(), memory })
+    }
+
+    /// Takes memory for a path that is remembered until the end.
+    pub(super) fn remember(&mut self, path: &[u8]) -> Result<(), ExtractError> {
+        let Memory { most, left } = &mut self.memory;
+        let rest = left.checked_sub(path.len() as u64 + Memory::PATH);
+        *left = rest.ok_or(ExtractError::Memory { most: *most })?;
+        Ok(())
     }
 
     /// The directory at `path`, made if missing along with those above it.
@@ -175,6 +197,7 @@ impl Tree {
         if whiteout {
             self.make_opaque(path)?;
         }
+        self.remember(path)?;
         self.implied.insert(path.to_vec());
         Ok(())
     }
@@ -233,6 +256,11 @@ impl Tree {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())
         };
         removed.map_err(failed("remove", path))
+    }
+
+    /// Whether what is at `name` in `parent` only hides something.
+    pub(super) fn is_whiteout_at(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
+        Ok(stat(parent, name)?.is_some_and(|stat| self.is_whiteout(&stat)))
     }
 
     fn is_whiteout(&self, stat: &Stat) -> bool {
