@@ -1,7 +1,7 @@
 //! What a command needs from this machine, in the order in which it can be had: user namespace and
 //! sandbox helper before any thread, then the runtime.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
 use archway_engine::Engine;
 use archway_layer::extract::Ownership;
@@ -17,10 +17,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{args::RegistryArgs, error::CliError};
 
+/// Work that blocks may go on for this long when a command is done, so that mostly it tidies up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Everything a command works with.
 pub(crate) struct Session {
     /// For asynchronous work.
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Threads,
     engine: Engine,
     identity: Identity,
 }
@@ -31,7 +34,7 @@ impl Session {
         let root = store_root();
         let identity = rootless::enter()?;
         let sandbox = Arc::new(Sandbox::start()?);
-        let runtime = runtime();
+        let runtime = Threads(Some(runtime()));
         let store = Store::open(root)?;
         let registry = client(registries);
         let ownership = match identity {
@@ -51,6 +54,28 @@ impl Session {
             });
         }
         Context { engine: self.engine.clone(), events }
+    }
+}
+
+/// A runtime that does not wait for work that was given up.
+///
+/// A thread that unpacks or reads a layer does not notice an interrupt, and a layer may be much larger than
+/// it looks. It ends with the program, as all of it does when it is killed: the store is made for that.
+pub(crate) struct Threads(Option<Runtime>);
+
+impl Deref for Threads {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod determinism;
 mod docker;
 mod errors;
 mod failure_policy;
+mod hostile;
 mod index_annotate;
 mod index_create;
 mod index_expected;
