@@ -1,7 +1,7 @@
 //! Where an existing image is read from: a registry, the local store, a layout, an archive.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -19,10 +19,11 @@ use archway_oci::{
 use archway_store::Store;
 use serde::Deserialize;
 
-use crate::{Context, Error};
+use crate::{
+    Context, Error,
+    index_tools::{MAX_DEPTH, MAX_DOCUMENTS, TooMuch},
+};
 
-/// Indexes may be nested this deep.
-const MAX_DEPTH: usize = 4;
 /// More files in an archive are refused.
 const MAX_ARCHIVE_FILES: usize = 100_000;
 
@@ -106,7 +107,12 @@ impl Found {
         }
     }
 
-    /// The manifests below `top`, itself if it is one, in order and however deep; attestations too.
+    /// The manifests below `top`, itself if it is one, in order and however deep; attestations too. What an
+    /// index lists counts once: one that is listed a thousand times by one that is listed a thousand times
+    /// has no more to offer.
+    ///
+    /// # Errors
+    /// [`Error`]; also if there are more than any image has.
     pub(crate) async fn manifests(
         &self,
         context: &Context,
@@ -114,12 +120,18 @@ impl Found {
     ) -> Result<Vec<Descriptor>, Error> {
         let mut manifests = Vec::new();
         let mut pending = vec![(top, 0)];
+        let mut opened = BTreeSet::new();
         while let Some((descriptor, depth)) = pending.pop() {
-            if media_type::is_index(&descriptor.media_type) && depth < MAX_DEPTH {
+            if !media_type::is_index(&descriptor.media_type) {
+                manifests.push(descriptor);
+            } else if depth == MAX_DEPTH {
+                return Err(TooMuch::Depth.into());
+            } else if opened.insert(descriptor.digest.clone()) {
                 let index = Index::parse(&self.document(context, &descriptor).await?)?;
                 pending.extend(index.manifests.into_iter().rev().map(|child| (child, depth + 1)));
-            } else {
-                manifests.push(descriptor);
+            }
+            if manifests.len() + pending.len() > MAX_DOCUMENTS {
+                return Err(TooMuch::Documents.into());
             }
         }
         Ok(manifests)

@@ -3,12 +3,13 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use archway_oci::{ContainerConfig, Descriptor, Digest, media_type};
+use archway_oci::{ContainerConfig, Descriptor, Digest, Index, Layout, json, media_type};
 use archway_testkit::image::{Image, Layer, LayerBuilder, PlatformImage};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,6 +17,38 @@ use super::scene::Scene;
 
 /// Generous, for a loaded machine; what has no end takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// A layout whose image is an index that lists an index `width` times, which lists another one as often, and
+/// so on; at the end is a manifest that is not there.
+fn nested(directory: &Path, depth: usize, width: usize) -> String {
+    let layout = Layout::create(directory).unwrap();
+    let mut below = Descriptor::of(media_type::OCI_MANIFEST, b"no manifest");
+    for _ in 0..depth {
+        let bytes = json::to_vec(&Index::new(vec![below; width]));
+        below = Descriptor::of(media_type::OCI_INDEX, &bytes);
+        layout.write_blob(&bytes).unwrap();
+    }
+    layout.set_reference(&below, Some("bomb")).unwrap();
+    format!("oci:{}:bomb", directory.display())
+}
+
+#[test]
+fn an_index_of_an_index_of_an_index_does_not_multiply() {
+    let Some(scene) = Scene::new() else { return };
+    for (depth, width, expected) in [
+        (4, 1000, "has no blob"),
+        (9, 2, "nested more than 8 deep"),
+        (1, 11_000, "it has more than 10000 manifests and indexes"),
+    ] {
+        let bomb = nested(&scene.cli.work().join(format!("bomb-{depth}")), depth, width);
+        for command in [&["index", "create", "--dry-run", "-t", "localhost/x:1", &bomb][..], &["sbom", &bomb]]
+        {
+            let run = scene.archway(command);
+            assert_eq!(run.status.code(), Some(1), "{command:?}: {}", run.stderr);
+            assert!(run.stderr.contains(expected), "{command:?}: {}", run.stderr);
+        }
+    }
+}
 
 /// A layer that takes a few megabytes, and hours to read: its archive is followed by zeros.
 fn endless_layer() -> Layer {

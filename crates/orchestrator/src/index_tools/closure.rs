@@ -17,9 +17,9 @@ use crate::{Context, Error, origin::Found};
 /// Documents that are read at the same time.
 pub(super) const PARALLEL: usize = 16;
 /// Indexes in indexes, and referrers of referrers, may be nested this deep.
-const MAX_DEPTH: usize = 8;
+pub(crate) const MAX_DEPTH: usize = 8;
 /// More documents of one image are refused.
-const MAX_DOCUMENTS: usize = 10_000;
+pub(crate) const MAX_DOCUMENTS: usize = 10_000;
 /// Bytes of all documents together; more are refused.
 const MAX_BYTES: u64 = 256 << 20;
 

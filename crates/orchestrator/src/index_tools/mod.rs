@@ -24,6 +24,7 @@ use archway_oci::Platform;
 
 pub use annotate::{AnnotateError, AnnotateRequest, Annotated, annotate};
 pub use closure::TooMuch;
+pub(crate) use closure::{MAX_DEPTH, MAX_DOCUMENTS};
 pub(crate) use combine::{is_for, subject};
 pub use copy::{Copied, CopyRequest, copy};
 pub use create::{CreateRequest, Created, Source, create};
