@@ -75,6 +75,15 @@ fn answers_are_cut_and_damaged() {
 }
 
 #[test]
+fn a_header_of_an_answer_is_changed() {
+    let (_server, proxy) = proxy(Fault::Header("connection", "x: y".to_owned()));
+    let (plain, _) = ask(&proxy, "GET /other HTTP/1.1", "");
+    let (changed, _) = ask(&proxy, "GET /struck HTTP/1.1", "");
+    assert_eq!(changed, plain.replace("Connection: close", "Connection: x: y"));
+    assert_ne!(changed, plain);
+}
+
+#[test]
 fn the_server_gets_the_start_of_a_cut_upload() {
     let (server, proxy) = proxy(Fault::CutUpload(3));
     let (answer, broken) = ask(&proxy, "PUT /struck HTTP/1.1", &"x".repeat(100_000));

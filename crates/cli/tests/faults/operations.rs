@@ -22,11 +22,13 @@ pub(crate) enum Operation {
     CacheImport,
     /// `index create` of an image of another repository.
     IndexCreate,
+    /// `copy` of an index, between two names of the failing registry: it looks like two, so bytes move.
+    Copy,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Push, Self::Pull, Self::CacheExport, Self::CacheImport, Self::IndexCreate];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Push, Self::Pull, Self::CacheExport, Self::CacheImport, Self::IndexCreate, Self::Copy];
 
     /// How the table calls it.
     pub(crate) fn name(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Operation {
             Self::CacheExport => "`--cache-to`",
             Self::CacheImport => "`--cache-from`",
             Self::IndexCreate => "`index create`",
+            Self::Copy => "`copy`",
         }
     }
 
@@ -70,9 +73,19 @@ impl Operation {
                 cli.run(["index", "create", "-t", &tag, &far_base, "--platform=linux/amd64"])
                     .expect("archway starts")
             }
+            Self::Copy => {
+                let source = failing(&format!("{}:1", cache()));
+                let destination = format!("{}/{}:1", other_name(proxy), repository.name);
+                cli.run(["copy", &source, &destination]).expect("archway starts")
+            }
         };
         (cli, run)
     }
+}
+
+/// The same proxy as another registry.
+pub(crate) fn other_name(proxy: &FaultProxy) -> String {
+    proxy.address().to_string()
 }
 
 /// `archway build --push ARGUMENTS .`
@@ -88,7 +101,7 @@ fn noise() -> Vec<u8> {
     (0..2 << 20).map(|_| random.below(256) as u8).collect()
 }
 
-/// The repository of a build cache, in the registry that does not fail.
+/// A repository in the registry that does not fail: an image of one platform as `1`, and a build cache.
 pub(crate) fn cache() -> &'static str {
     static CACHE: OnceLock<Repository> = OnceLock::new();
     let repository = CACHE.get_or_init(|| {

@@ -20,11 +20,11 @@ use archway_testkit::{
 };
 
 use crate::{
-    operations::{Operation, cache},
-    place::{Repository, is_ready, registry},
+    operations::{Operation, build, cache, other_name},
+    place::{Repository, archway, is_ready, registry},
 };
 
-use Operation::{CacheExport, CacheImport, IndexCreate, Pull, Push};
+use Operation::{CacheExport, CacheImport, Copy, IndexCreate, Pull, Push};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reliability.md");
 
@@ -58,12 +58,21 @@ impl Default for Row {
     }
 }
 
-const READERS: &[Operation] = &[Pull, CacheImport, IndexCreate];
-const UPLOADS: &[Operation] = &[Push, CacheExport];
-const DOWNLOADS: &[Operation] = &[Pull, CacheImport];
+const READERS: &[Operation] = &[Pull, CacheImport, IndexCreate, Copy];
+const DOWNLOADS: &[Operation] = &[Pull, CacheImport, Copy];
+/// Those that upload blobs.
+const UPLOADS: &[Operation] = &[Push, CacheExport, Copy];
+/// What opens an upload.
+const OPENINGS: Option<(&str, &str)> = Some(("POST", "*/blobs/uploads/*"));
+/// What has bytes of an upload, with what opens none.
+const PARTS: Option<(&str, &str)> = Some(("P*", "*/blobs/uploads/*?_state=*"));
+/// What ends an upload.
+const ENDS: Option<(&str, &str)> = Some(("PUT", "*/blobs/uploads/*"));
 
 fn rows() -> Vec<Row> {
     let unavailable = || Fault::Answer { status: 503, retry_after: None };
+    let nowhere = || Fault::Header("location", "/v2/nowhere/blobs/uploads/1?_state=x".to_owned());
+    let another_digest = || Fault::Header("docker-content-digest", Digest::sha256(b"other").to_string());
     let lasting = When::Every;
     vec![
         Row {
@@ -126,8 +135,86 @@ fn rows() -> Vec<Row> {
             name: "upload cut in the middle, once",
             operations: UPLOADS,
             fault: || Fault::CutUpload(100),
-            // Not those that open an upload: they have no body.
-            requests: Some(("P*", "*/blobs/uploads/*?_state=*")),
+            requests: PARTS,
+            ..Row::default()
+        },
+        Row {
+            name: "503 when an upload is opened, once",
+            operations: UPLOADS,
+            fault: unavailable,
+            requests: OPENINGS,
+            ..Row::default()
+        },
+        Row {
+            name: "503 when an upload is opened, lasting",
+            operations: UPLOADS,
+            fault: unavailable,
+            when: lasting.clone(),
+            requests: OPENINGS,
+            ..Row::default()
+        },
+        Row {
+            name: "429 with `Retry-After: 1` in an upload, once",
+            operations: UPLOADS,
+            fault: || Fault::Answer { status: 429, retry_after: Some(1) },
+            requests: PARTS,
+            ..Row::default()
+        },
+        Row {
+            name: "connection reset in an upload, once",
+            operations: UPLOADS,
+            requests: PARTS,
+            ..Row::default()
+        },
+        Row {
+            name: "connection reset in an upload, lasting",
+            operations: UPLOADS,
+            when: lasting.clone(),
+            requests: PARTS,
+            ..Row::default()
+        },
+        Row {
+            name: "answer to an upload lost after the registry has stored it, once",
+            operations: UPLOADS,
+            fault: || Fault::LoseAnswer,
+            requests: ENDS,
+            ..Row::default()
+        },
+        Row {
+            name: "upload sent to where there is none, once",
+            operations: UPLOADS,
+            fault: nowhere,
+            requests: OPENINGS,
+            ..Row::default()
+        },
+        Row {
+            name: "upload sent to where there is none, lasting",
+            operations: UPLOADS,
+            fault: nowhere,
+            when: lasting.clone(),
+            requests: OPENINGS,
+            ..Row::default()
+        },
+        Row {
+            name: "another digest in the answer to an upload",
+            operations: UPLOADS,
+            fault: another_digest,
+            requests: ENDS,
+            ..Row::default()
+        },
+        Row {
+            name: "another digest in the answer to a manifest",
+            operations: UPLOADS,
+            fault: another_digest,
+            requests: Some(("PUT", "*/manifests/*")),
+            ..Row::default()
+        },
+        Row {
+            name: "token expires in the middle of an upload",
+            operations: UPLOADS,
+            fault: || Fault::ExpireTokens,
+            requests: PARTS,
+            tokens: true,
             ..Row::default()
         },
         Row {
@@ -154,12 +241,13 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// The requests without which an operation cannot succeed.
-fn requests(operation: Operation) -> (&'static str, &'static str) {
-    match operation {
-        Push | IndexCreate => ("PUT", "*/manifests/*"),
-        CacheExport => ("PUT", "*/manifests/*"),
-        Pull | CacheImport => ("GET", "*/blobs/*"),
+/// The requests without which an operation cannot succeed: those that write, or if it `only_reads`, those
+/// that read.
+fn requests(operation: Operation, only_reads: bool) -> (&'static str, &'static str) {
+    match (operation, only_reads) {
+        (Pull | CacheImport, _) | (Copy, true) => ("GET", "*/blobs/*"),
+        (IndexCreate, true) => ("GET", "*/manifests/*"),
+        (Push | CacheExport | IndexCreate | Copy, _) => ("PUT", "*/manifests/*"),
     }
 }
 
@@ -182,9 +270,8 @@ enum Outcome {
 
 fn outcome(row: &Row, operation: Operation) -> Outcome {
     let (repository, old) = Repository::with_old_image();
-    let reads = row.operations == READERS && operation == IndexCreate;
-    let (method, path) =
-        row.requests.unwrap_or(if reads { ("GET", "*/manifests/*") } else { requests(operation) });
+    let only_reads = !row.operations.contains(&Push);
+    let (method, path) = row.requests.unwrap_or_else(|| requests(operation, only_reads));
     let rules = vec![Rule::on(method, path, row.when.clone(), (row.fault)())];
     let start = if row.tokens { FaultProxy::start_with_tokens } else { FaultProxy::start };
     let proxy = start(registry().address(), rules).expect("a free port");
@@ -192,6 +279,7 @@ fn outcome(row: &Row, operation: Operation) -> Outcome {
     assert!(proxy.struck() > 0, "{} did not meet `{}`: {:#?}", operation.name(), row.name, proxy.seen());
     let names = [
         (proxy.host(), "registry.example"),
+        (other_name(&proxy), "registry.example"),
         (repository.name.clone(), "app"),
         (cache().to_owned(), "cached"),
     ];
@@ -277,7 +365,7 @@ fn outcomes(rows: &[Row]) -> BTreeMap<(usize, usize), Outcome> {
 /// The table and the errors it refers to, as the page has them.
 fn page(rows: &[Row], outcomes: &BTreeMap<(usize, usize), Outcome>) -> String {
     let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-    let mut text = format!("| the registry | {} |\n|---|---|---|---|---|---|\n", names.join(" | "));
+    let mut text = format!("| the registry | {} |\n|{}\n", names.join(" | "), "---|".repeat(1 + names.len()));
     let mut said: Vec<String> = Vec::new();
     let mut note = |message: &str| {
         let known = said.iter().position(|other| other == message);
@@ -321,6 +409,33 @@ fn the_page_says_what_comes_of_each_fault() {
     );
     let found = fs::read_to_string(PAGE).unwrap();
     assert!(found.contains(&text), "docs/reliability.md must say:\n\n{text}");
+}
+
+/// Two repositories, one of them at the failing registry, before any tag may move.
+#[test]
+fn if_one_of_two_registries_fails_no_tag_moves() {
+    if !is_ready() {
+        return;
+    }
+    let unavailable = || Fault::Answer { status: 503, retry_after: None };
+    let every = |method: &str, path: &str, fault: Fault| Rule::on(method, path, When::Every, fault);
+    for rule in [
+        every("POST", "*/blobs/uploads/*", unavailable()),
+        every("P*", "*/blobs/uploads/*?_state=*", Fault::Answer { status: 403, retry_after: None }),
+        every("PUT", "*/manifests/sha256:*", unavailable()),
+    ] {
+        let [(good, good_old), (bad, bad_old)] = [Repository::with_old_image(), Repository::with_old_image()];
+        let proxy = FaultProxy::start(registry().address(), vec![rule]).unwrap();
+        let cli = archway();
+        let dockerfile = format!("FROM {}\nCOPY Dockerfile /\n", registry().reference("busybox"));
+        let far = format!("{}/{}:1", proxy.host(), bad.name);
+        let platforms = "--platform=linux/amd64,linux/arm64";
+        let run = build(&cli, &dockerfile, &["-t", &good.image("1"), "-t", &far, platforms]);
+        assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+        assert!(proxy.struck() > 0);
+        assert!(error(&run.stderr).contains(&proxy.host()), "the error names the registry: {}", run.stderr);
+        assert_eq!([good.tagged("1"), bad.tagged("1")], [Some(good_old), Some(bad_old)], "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub enum Fault {
     CutAnswer(usize),
     /// One bit in the middle of the answer's body is flipped.
     Corrupt,
+    /// A header that the answer has, its name in lower case, has this value instead.
+    Header(&'static str, String),
     /// The registry gets so many bytes of the request's body; then both connections break.
     CutUpload(u64),
     /// All tokens given so far are no longer valid, also that of this request.

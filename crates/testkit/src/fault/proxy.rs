@@ -179,6 +179,11 @@ impl Inner {
                 let mut client = client;
                 client.write_all(&bytes)
             }
+            Some(Fault::Header(name, value)) => {
+                let bytes = with_header(&self.forward(&request)?, name, &value);
+                let mut client = client;
+                client.write_all(&bytes)
+            }
             Some(Fault::ExpireTokens | Fault::CutUpload(_)) | None => self.pass(client, &request),
         }
     }
@@ -261,6 +266,17 @@ fn answer(mut client: &TcpStream, status: u16, headers: &[(&str, &str)], body: &
 /// Makes the close that follows a reset.
 fn reset(client: &TcpStream) -> io::Result<()> {
     Ok(set_socket_linger(client, Some(Duration::ZERO))?)
+}
+
+/// An answer whose header `name`, if it has it, has another value.
+fn with_header(answer: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let (head, body) = answer.split_at(body_start(answer));
+    let head = String::from_utf8_lossy(head);
+    let lines = head.split_inclusive("\r\n").map(|line| match line.split_once(':') {
+        Some((found, _)) if found.eq_ignore_ascii_case(name) => format!("{found}: {value}\r\n"),
+        _ => line.to_owned(),
+    });
+    [lines.collect::<String>().as_bytes(), body].concat()
 }
 
 fn body_start(answer: &[u8]) -> usize {
