@@ -10,12 +10,14 @@
 //! |---|---|
 //! | [`endpoint`] | where a daemon is: `tcp://`, `unix://`, `ssh://` |
 //! | [`pool`] | named daemons; which of them builds a platform |
+//! | [`certs`] | an authority of one's own, and certificates that it issues |
 //! | [`tls`] | certificates that connections are made with |
 //! | [`connect`] | connections, and every way in which one can be refused |
 //! | [`daemon`] | what a daemon says of itself: version, workers, disk |
 //! | [`session`] | what the daemon may call this machine for |
 //! | [`solve`] | one build: request, progress, end |
 
+pub mod certs;
 pub mod connect;
 pub mod daemon;
 pub mod endpoint;
