@@ -11,6 +11,7 @@
 //! | [`endpoint`] | where a daemon is: `tcp://`, `unix://`, `ssh://` |
 //! | [`pool`] | named daemons; which of them builds a platform |
 //! | [`certs`] | an authority of one's own, and certificates that it issues |
+//! | [`config`] | the file of builders |
 //! | [`tls`] | certificates that connections are made with |
 //! | [`connect`] | connections, and every way in which one can be refused |
 //! | [`daemon`] | what a daemon says of itself: version, workers, disk |
@@ -18,6 +19,7 @@
 //! | [`solve`] | one build: request, progress, end |
 
 pub mod certs;
+pub mod config;
 pub mod connect;
 pub mod daemon;
 pub mod endpoint;

@@ -21,7 +21,7 @@ pub struct Node {
     /// Where it is.
     pub endpoint: Endpoint,
     /// `--platform`: what it is to be used for; empty: whatever it says it can.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "as_text", skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
     /// Certificates; `None` for sockets and ssh, and for TCP in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,16 +40,25 @@ pub enum Ability {
     Emulated,
 }
 
+impl Ability {
+    /// How a daemon whose platforms are `offered` (its own first) builds for `platform`; `None`: it does not.
+    pub fn of(offered: &[Platform], platform: &Platform) -> Option<Self> {
+        let own = offered.first()?;
+        // A daemon lists what its processor can do beyond its own platform, `linux/amd64/v3`, after it.
+        let processor = |other: &&Platform| (&other.os, &other.architecture) == (&own.os, &own.architecture);
+        if offered.iter().filter(processor).any(|other| platform.runs_natively_on(other)) {
+            return Some(Self::Native);
+        }
+        offered.iter().any(|other| platform.satisfied_by(other)).then_some(Self::Emulated)
+    }
+}
+
 impl Node {
     /// How a daemon here, whose platforms are `offered` (its own first), builds for `platform`; `None`: it does not.
     pub fn ability(&self, offered: &[Platform], platform: &Platform) -> Option<Ability> {
         let is_wanted = self.platforms.is_empty()
             || self.platforms.iter().any(|own| own == platform || platform.satisfied_by(own));
-        let own = offered.first().filter(|_| is_wanted)?;
-        if platform.runs_natively_on(own) {
-            return Some(Ability::Native);
-        }
-        offered.iter().any(|other| platform.satisfied_by(other)).then_some(Ability::Emulated)
+        Ability::of(offered, platform).filter(|_| is_wanted)
     }
 
     /// Whether it may turn out to build for `platform`, once it can be reached.
@@ -92,6 +101,21 @@ fn weight(source: &str, endpoint: &Endpoint) -> [u8; 32] {
     *blake3::hash(format!("{source}\n{endpoint}").as_bytes()).as_bytes()
 }
 
+/// Platforms as people write them, and not as documents of OCI do.
+mod as_text {
+    use archway_oci::Platform;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(platforms: &[Platform], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(platforms.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Platform>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +144,13 @@ mod tests {
             assert_eq!(node(own).ability(&offered, &wanted.parse().unwrap()), ability, "{own:?} {wanted}");
         }
         assert_eq!(node(&[]).ability(&[], &"linux/arm64".parse().unwrap()), None);
+        let newer: Vec<Platform> = ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/386"]
+            .iter()
+            .map(|p| p.parse().unwrap())
+            .collect();
+        for wanted in ["linux/amd64", "linux/amd64/v3", "linux/386"] {
+            assert_eq!(Ability::of(&newer, &wanted.parse().unwrap()), Some(Ability::Native), "{wanted}");
+        }
     }
 
     fn candidates(running: &[usize]) -> Vec<Candidate> {
