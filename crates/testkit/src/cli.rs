@@ -68,10 +68,7 @@ impl Cli {
             tools::skip(&format!("there is no user {user} for rootless tests"));
             return Ok(None);
         };
-        // The user may not be allowed to reach the target directory.
-        let copy = cli.directory.path().join("archway");
-        copy_program(&cli.binary, &copy)?;
-        cli.binary = copy;
+        cli.binary = cli.reachable(&cli.binary)?;
         for directory in [
             cli.directory.path().to_owned(),
             cli.home(),
@@ -135,6 +132,11 @@ impl Cli {
             None => Command::new(&self.binary),
             Some(user) => as_user(user, &self.binary),
         };
+        self.isolate(&mut command);
+        command
+    }
+
+    fn isolate(&self, command: &mut Command) {
         command
             .env_clear()
             .envs(env::vars_os().filter(|(name, _)| is_inherited(name)))
@@ -145,7 +147,30 @@ impl Cli {
             .env("NO_COLOR", "1")
             .env("LC_ALL", "C.UTF-8")
             .current_dir(self.work());
-        command
+    }
+
+    /// Another program, which sees the store as its owner does: where that is not root, as root of a namespace
+    /// that has all ids of the store's files. It has the environment of [`Cli::command`].
+    ///
+    /// # Errors
+    /// When the program cannot be copied to where the user can reach it.
+    pub fn as_owner(&self, program: &Path) -> io::Result<Command> {
+        let mut command = match &self.user {
+            None if rustix::process::geteuid().is_root() => Command::new(program),
+            None => in_namespace(Command::new("unshare"), program),
+            Some(user) => in_namespace(as_user(user, Path::new("unshare")), &self.reachable(program)?),
+        };
+        self.isolate(&mut command);
+        Ok(command)
+    }
+
+    /// A copy of a program: the user may not be allowed to reach the target directory.
+    fn reachable(&self, program: &Path) -> io::Result<PathBuf> {
+        let copy = self.directory.path().join(program.file_name().unwrap_or_default());
+        if !copy.exists() {
+            copy_program(program, &copy)?;
+        }
+        Ok(copy)
     }
 
     /// Runs the binary to its end.
@@ -180,6 +205,11 @@ fn as_user(user: &str, program: &Path) -> Command {
         .args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups", "--"])
         .arg(program);
     command
+}
+
+fn in_namespace(mut unshare: Command, program: &Path) -> Command {
+    unshare.args(["--map-root-user", "--map-auto", "--"]).arg(program);
+    unshare
 }
 
 /// Copies a program. Another process does: a test that starts a process at this moment would pass on our
@@ -243,6 +273,17 @@ mod tests {
         let Some(cli) = Cli::rootless("/usr/bin/id").unwrap() else { return };
         let run = cli.run(["-u"]).unwrap().succeeded();
         assert_ne!(run.stdout.trim(), "0");
+    }
+
+    #[test]
+    fn the_owner_of_a_store_has_all_ids_of_its_files() {
+        let user = Cli::rootless("/bin/true").unwrap();
+        for cli in [Some(Cli::new("/bin/true").unwrap()), user].into_iter().flatten() {
+            let text =
+                "id -u && touch \"$HOME/file\" && chown 33 \"$HOME/file\" && stat -c %u \"$HOME/file\"";
+            let output = cli.as_owner(Path::new("/bin/sh")).unwrap().args(["-c", text]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n33\n", "{output:?}");
+        }
     }
 
     #[test]

@@ -3,13 +3,18 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    thread,
+    time::Duration,
 };
 
 use archway_testkit::{
     FaultProxy, WebServer,
-    fault::{Fault, Rule, When},
+    fault::{Fault, Held, Rule, When},
     web::Response,
 };
+
+/// Generous, for a loaded machine.
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn server() -> (WebServer, SocketAddr) {
     let server = WebServer::start(|request| {
@@ -90,6 +95,56 @@ fn the_server_gets_the_start_of_a_cut_upload() {
     assert!(answer.is_empty() && broken);
     assert_eq!(server.requests().len(), 1);
     assert_eq!(server.requests()[0].body, b"xxx");
+}
+
+#[test]
+fn held_requests_wait_before_or_after_the_server_saw_them() {
+    for (fault, seen_while_held) in [(Fault::HoldRequest, 0), (Fault::HoldAnswer, 1)] {
+        for held in [Held::PassedOn, Held::Dropped] {
+            let (server, proxy) = proxy(fault.clone());
+            thread::scope(|scope| {
+                let asking = scope.spawn(|| ask(&proxy, "GET /struck HTTP/1.1", ""));
+                let is_held = proxy.wait_for(LIMIT, |seen| {
+                    seen.iter().any(|seen| seen.fault.is_some() && seen.answered == (seen_while_held == 1))
+                });
+                assert!(is_held && !asking.is_finished(), "{fault:?}");
+                assert_eq!(server.requests().len(), seen_while_held, "{fault:?}");
+                proxy.end_hold(held);
+                let (answer, broken) = asking.join().unwrap();
+                assert_eq!(
+                    (answer.contains(" 200 "), broken),
+                    (held == Held::PassedOn, held == Held::Dropped)
+                );
+            });
+            let seen = if held == Held::PassedOn { 1 } else { seen_while_held };
+            assert_eq!(server.requests().len(), seen, "{fault:?} {held:?}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_dies_is_over_when_the_proxy_has_settled() {
+    let (server, proxy) = proxy(Fault::HoldRequest);
+    for (request, length) in [("GET /struck", 0), ("PUT /cut", 10)] {
+        let mut client = TcpStream::connect(proxy.address()).unwrap();
+        write!(client, "{request} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n").unwrap();
+        client.write_all(&b"xxx"[..length.min(3)]).unwrap();
+    }
+    proxy.end_hold(Held::PassedOn);
+    proxy.settle().unwrap();
+    let mut bodies: Vec<_> =
+        server.requests().into_iter().map(|request| (request.path, request.body)).collect();
+    bodies.sort();
+    assert_eq!(bodies, [("/cut".to_owned(), b"xxx".to_vec()), ("/struck".to_owned(), Vec::new())]);
+    proxy.restart(vec![Rule::on("GET", "/struck", When::Every, Fault::Reset)]);
+    assert_eq!(proxy.seen(), []);
+    assert_eq!(ask(&proxy, "GET /struck HTTP/1.1", ""), (String::new(), true));
+}
+
+#[test]
+fn waiting_ends_when_nothing_comes() {
+    let (_server, proxy) = proxy(Fault::Reset);
+    assert!(!proxy.wait_for(Duration::from_millis(1), |seen| !seen.is_empty()));
 }
 
 #[test]

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | this | rules: which request, when, and what happens to it |
 //! | `proxy` | the server |
+//! | `traffic` | what it saw, what is under way, what it holds |
 //! | `tokens` | Bearer tokens that can be made to expire |
 
 mod proxy;
 mod tokens;
+mod traffic;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -47,6 +49,19 @@ pub enum Fault {
     ExpireTokens,
     /// `307` to the same path of another server.
     Redirect(SocketAddr),
+    /// The registry does not see it before [`FaultProxy::end_hold`].
+    HoldRequest,
+    /// The registry has done it; its answer waits for [`FaultProxy::end_hold`].
+    HoldAnswer,
+}
+
+/// What becomes of a request that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It goes on as if nothing had been.
+    PassedOn,
+    /// Its connection is reset.
+    Dropped,
 }
 
 /// When a rule strikes.

@@ -1,10 +1,10 @@
 //! The server: one request on each connection, one connection to the registry for each request.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -14,8 +14,9 @@ use std::{
 use rustix::net::sockopt::set_socket_linger;
 
 use super::{
-    Fault, Rule,
+    Fault, Held, Rule,
     tokens::{self, Tokens},
+    traffic::{Number, Traffic},
 };
 use crate::web::Request;
 
@@ -30,6 +31,8 @@ pub struct Seen {
     pub authorization: Option<String>,
     /// What happened to it.
     pub fault: Option<Fault>,
+    /// Whether the registry has answered it.
+    pub answered: bool,
 }
 
 /// A running proxy. It ends when dropped.
@@ -43,8 +46,7 @@ pub struct FaultProxy {
 struct Inner {
     upstream: SocketAddr,
     host: String,
-    rules: Mutex<Vec<Rule>>,
-    seen: Mutex<Vec<Seen>>,
+    traffic: Traffic,
     tokens: Option<Tokens>,
     ends: AtomicBool,
 }
@@ -73,8 +75,7 @@ impl FaultProxy {
         let inner = Arc::new(Inner {
             upstream,
             host: format!("localhost:{}", address.port()),
-            rules: Mutex::new(rules),
-            seen: Mutex::default(),
+            traffic: Traffic::new(rules),
             tokens,
             ends: AtomicBool::new(false),
         });
@@ -84,9 +85,9 @@ impl FaultProxy {
                 if serving.ends.load(Ordering::SeqCst) {
                     return;
                 }
-                let inner = Arc::clone(&serving);
+                let connection = Connection::begin(&serving);
                 // A client that goes away is no failure of the proxy.
-                thread::spawn(move || client.and_then(|client| inner.serve(&client)));
+                thread::spawn(move || client.and_then(|client| connection.0.serve(&client)));
             }
         });
         Ok(Self { address, inner })
@@ -104,25 +105,67 @@ impl FaultProxy {
 
     /// The requests so far, but those for tokens.
     pub fn seen(&self) -> Vec<Seen> {
-        lock(&self.inner.seen).clone()
+        self.inner.traffic.seen()
     }
 
     /// How many requests met a fault so far.
     pub fn struck(&self) -> usize {
-        lock(&self.inner.seen).iter().filter(|seen| seen.fault.is_some()).count()
+        self.seen().iter().filter(|seen| seen.fault.is_some()).count()
+    }
+
+    /// Waits until `condition` is true of the requests so far, or for `limit`; whether it came true.
+    pub fn wait_for(&self, limit: Duration, condition: impl Fn(&[Seen]) -> bool) -> bool {
+        self.inner.traffic.wait_for(limit, condition)
+    }
+
+    /// Says what becomes of requests that are held; from now on none is.
+    pub fn end_hold(&self, held: Held) {
+        self.inner.traffic.end_hold(held);
+    }
+
+    /// Waits until the proxy is done with every connection that was made so far, also with those whose
+    /// client has died. Held requests are waited for, too.
+    ///
+    /// # Errors
+    /// If it cannot be connected to.
+    pub fn settle(&self) -> io::Result<()> {
+        // Connections are taken in their order: when this one has ended, all earlier ones are known.
+        let mut last = TcpStream::connect(self.address)?;
+        last.shutdown(Shutdown::Write)?;
+        last.read_to_end(&mut Vec::new())?;
+        self.inner.traffic.settle();
+        Ok(())
+    }
+
+    /// Forgets what was seen, and goes on with other rules. To be called when nothing is under way.
+    pub fn restart(&self, rules: Vec<Rule>) {
+        self.inner.traffic.restart(rules);
     }
 }
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.inner.ends.store(true, Ordering::SeqCst);
+        self.inner.traffic.end_hold(Held::Dropped);
         // Wakes the thread that waits for connections.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// One that is open, from when it was taken.
+struct Connection(Arc<Inner>);
+
+impl Connection {
+    fn begin(inner: &Arc<Inner>) -> Self {
+        inner.traffic.opened();
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.traffic.closed();
+    }
 }
 
 impl Inner {
@@ -134,16 +177,22 @@ impl Inner {
             let token = self.tokens.as_ref().map(Tokens::give).unwrap_or_default();
             return answer(client, 200, &[], &token);
         }
-        let fault = self.fault(&request);
+        let (number, fault) = self.traffic.note(&request);
         if fault == Some(Fault::ExpireTokens)
             && let Some(tokens) = &self.tokens
         {
             tokens.expire();
         }
         if let Some(Fault::CutUpload(after)) = fault {
-            return self.cut_upload(client, from, &mut request, after);
+            from.by_ref().take(after).read_to_end(&mut request.body)?;
+            let length = request.length().unwrap_or(after + 1);
+            return self.break_off(client, &request, length);
         }
         request.read_body(&mut from)?;
+        if let Some(length) = request.length().filter(|length| *length > request.body.len() as u64) {
+            // The client has gone away in the middle; the registry sees it do so.
+            return self.break_off(client, &request, length);
+        }
         if self.tokens.as_ref().is_some_and(|tokens| !tokens.admits(&request)) {
             return answer(client, 401, &[("WWW-Authenticate", &tokens::challenge(&self.host))], "");
         }
@@ -156,80 +205,62 @@ impl Inner {
                 answer(client, 307, &[("Location", &format!("http://{to}{}", request.path))], "")
             }
             Some(Fault::Reset) => reset(client),
-            Some(Fault::LoseAnswer) => self.forward(&request).and_then(|_| reset(client)),
+            Some(Fault::LoseAnswer) => self.forward(&request, number).and_then(|_| reset(client)),
             Some(Fault::Delay(time)) => {
                 thread::sleep(time);
-                self.pass(client, &request)
+                self.pass(client, &request, number)
+            }
+            Some(Fault::HoldRequest) => match self.traffic.hold() {
+                Held::PassedOn => self.pass(client, &request, number),
+                Held::Dropped => reset(client),
+            },
+            Some(Fault::HoldAnswer) => {
+                let bytes = self.forward(&request, number)?;
+                match self.traffic.hold() {
+                    Held::PassedOn => write(client, &bytes),
+                    Held::Dropped => reset(client),
+                }
             }
             Some(Fault::CutAnswer(after)) => {
-                let bytes = self.forward(&request)?;
+                let bytes = self.forward(&request, number)?;
                 let end = body_start(&bytes).saturating_add(after).min(bytes.len());
-                let mut client = client;
-                client.write_all(&bytes[..end])?;
                 // A reset would also discard what the client has not read yet.
-                Ok(())
+                write(client, &bytes[..end])
             }
             Some(Fault::Corrupt) => {
-                let mut bytes = self.forward(&request)?;
+                let mut bytes = self.forward(&request, number)?;
                 let start = body_start(&bytes);
                 let middle = start + (bytes.len() - start) / 2;
                 if let Some(byte) = bytes.get_mut(middle) {
                     *byte ^= 1;
                 }
-                let mut client = client;
-                client.write_all(&bytes)
+                write(client, &bytes)
             }
             Some(Fault::Header(name, value)) => {
-                let bytes = with_header(&self.forward(&request)?, name, &value);
-                let mut client = client;
-                client.write_all(&bytes)
+                write(client, &with_header(&self.forward(&request, number)?, name, &value))
             }
-            Some(Fault::ExpireTokens | Fault::CutUpload(_)) | None => self.pass(client, &request),
+            Some(Fault::ExpireTokens | Fault::CutUpload(_)) | None => self.pass(client, &request, number),
         }
     }
 
-    /// What the rules say about a request, which is noted.
-    fn fault(&self, request: &Request) -> Option<Fault> {
-        let mut rules = lock(&self.rules);
-        let mut struck = None;
-        for rule in rules.iter_mut() {
-            let fault = rule.strikes(&request.method, &request.path);
-            struck = struck.or(fault);
-        }
-        lock(&self.seen).push(Seen {
-            method: request.method.clone(),
-            path: request.path.clone(),
-            authorization: request.header("authorization").map(str::to_owned),
-            fault: struck.clone(),
-        });
-        struck
-    }
-
-    fn pass(&self, mut client: &TcpStream, request: &Request) -> io::Result<()> {
-        client.write_all(&self.forward(request)?)
+    fn pass(&self, client: &TcpStream, request: &Request, number: Number) -> io::Result<()> {
+        write(client, &self.forward(request, number)?)
     }
 
     /// The registry's answer, as it comes.
-    fn forward(&self, request: &Request) -> io::Result<Vec<u8>> {
+    fn forward(&self, request: &Request, number: Number) -> io::Result<Vec<u8>> {
         let mut registry = TcpStream::connect(self.upstream)?;
         registry.write_all(&head(request, request.body.len() as u64))?;
         registry.write_all(&request.body)?;
         let mut bytes = Vec::new();
         registry.read_to_end(&mut bytes)?;
+        self.traffic.answered(number);
         Ok(bytes)
     }
 
-    /// Passes on what the headers announce and less of a body. What the client still sends is not read,
-    /// so its connection is reset.
-    fn cut_upload(
-        &self,
-        client: &TcpStream,
-        mut from: impl BufRead,
-        request: &mut Request,
-        after: u64,
-    ) -> io::Result<()> {
-        let length = request.length().unwrap_or(after + 1);
-        from.by_ref().take(after).read_to_end(&mut request.body)?;
+    /// Passes on headers that announce `length` bytes, and the part of them that is there. What the client
+    /// still sends is not read, so its connection is reset.
+    fn break_off(&self, client: &TcpStream, request: &Request, length: u64) -> io::Result<()> {
         let mut registry = TcpStream::connect(self.upstream)?;
         registry.write_all(&head(request, length))?;
         registry.write_all(&request.body)?;
@@ -255,12 +286,16 @@ fn head(request: &Request, length: u64) -> Vec<u8> {
     head.into_bytes()
 }
 
-fn answer(mut client: &TcpStream, status: u16, headers: &[(&str, &str)], body: &str) -> io::Result<()> {
+fn write(mut client: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    client.write_all(bytes)
+}
+
+fn answer(client: &TcpStream, status: u16, headers: &[(&str, &str)], body: &str) -> io::Result<()> {
     let mut text = format!("HTTP/1.1 {status} -\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    client.write_all(format!("{text}\r\n{body}").as_bytes())
+    write(client, format!("{text}\r\n{body}").as_bytes())
 }
 
 /// Makes the close that follows a reset.
