@@ -5,8 +5,7 @@ mod worker;
 use std::{fs, thread, time::Duration};
 
 use archway_store::{Prune, Rule, Store};
-
-use crate::worker::Random;
+use archway_testkit::Random;
 
 const ROUNDS: u64 = 30;
 
@@ -29,7 +28,7 @@ fn worker() {
 fn a_killed_process_leaves_a_valid_store() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("store");
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     for round in 0..ROUNDS {
         let mut workers = [worker::start(&root, round * 2), worker::start(&root, round * 2 + 1)];
         thread::sleep(Duration::from_millis(10 + random.below(120)));

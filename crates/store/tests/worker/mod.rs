@@ -12,6 +12,7 @@ use std::{
 
 use archway_oci::{Descriptor, Digest};
 use archway_store::{CacheKey, CacheRecord, LayerRecord, SnapshotKey, Store};
+use archway_testkit::Random;
 
 const ROOT: &str = "ARCHWAY_STORE_TEST_ROOT";
 const SEED: &str = "ARCHWAY_STORE_TEST_SEED";
@@ -34,22 +35,9 @@ pub(crate) fn assignment() -> Option<(Store, u64)> {
     Some((Store::open(root).expect("the store opens"), seed))
 }
 
-/// Numbers that depend on the seed only (splitmix64).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
-
 /// What a build does: a blob, a snapshot, and the records that lead to them.
 pub(crate) fn build_once(store: &Store, number: u64) {
-    let mut random = Random(number);
+    let mut random = Random::new(number);
     let blob = write_blob(store, number, random.below(200_000));
     let snapshot = make_snapshot(store, number, 1 + random.below(20));
     let layer = LayerRecord {
