@@ -1,235 +1,216 @@
-//! `kill -9` at any moment of a build with a push: the store stays valid, the tag whole, and nothing
+//! `kill -9` at any moment of a build with a push: the store stays valid, each tag whole, and nothing
 //! of the build goes on.
 //!
 //! `make kill-test KILLS=1000 SEED=7` runs it with other numbers than `make test` does. A seed decides what
-//! is killed and after how many microseconds; what a build has done by then also depends on the machine.
+//! is killed, and when: after so many microseconds, or where the move of each tag has come to. What a build
+//! has done after so many microseconds also depends on the machine.
+//!
+//! | module | holds |
+//! |---|---|
+//! | this | the builds, their kills, and what is asked of them |
+//! | [`moment`] | when a build is killed, how far it has come by then |
+//! | [`victim`] | what is built |
+//! | [`tags`] | the tags that move |
+
+mod moment;
+mod tags;
+mod victim;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
-    thread,
+    env, fmt, io,
     time::{Duration, Instant},
 };
 
 use archway_oci::Digest;
-use archway_store::Store;
 use archway_testkit::{Cli, Random};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::place::{Repository, archway, is_ready, registry};
+use self::{
+    moment::{Moment, Phase, is_written},
+    tags::Tags,
+    victim::{Aim, Victim},
+};
+use crate::place::{BINARY, is_ready};
 
-/// How many kills, if not 100.
+/// How many kills, if not 100: half of them as root, half as a normal user.
 const KILLS: &str = "ARCHWAY_KILLS";
 /// Where the random numbers start, if not at 1.
 const SEED: &str = "ARCHWAY_SEED";
 
 /// A build is killed up to so many times before it is let through.
 const KILLS_OF_ONE: u64 = 4;
-/// After so many of them, one is compared with a build that was never killed.
-const COMPARED: u64 = 10;
-
-/// Generous, for a loaded machine: what a kill leaves is gone much sooner.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// What is built: a step in each platform, shared layers, copies, and a cache mount.
-const DOCKERFILE: &str = "FROM BASE AS made\n\
-    COPY data /data\n\
-    RUN --mount=type=cache,target=/kept cp /data /kept/last && cat /kept/last /data > /made\n\
-    FROM BASE\n\
-    COPY --from=made /made /made\n\
-    COPY data noise /\n\
-    RUN mkdir -p /deep/er && cp /noise /deep/er/noise && ln /deep/er/noise /linked\n";
-
-/// A store and a tag that go through all the kills.
-struct Victim {
-    cli: Cli,
-    repository: Repository,
-}
-
-impl Victim {
-    fn new(repository: Repository) -> Self {
-        let cli = archway();
-        cli.write("Dockerfile", DOCKERFILE.replace("BASE", &registry().reference("busybox"))).unwrap();
-        Self { cli, repository }
-    }
-
-    /// The context of a build, which decides its digest.
-    fn context(&self, number: u64) {
-        let mut random = Random::new(number);
-        let noise: Vec<u8> = (0..300_000).map(|_| random.below(256) as u8).collect();
-        self.cli.write("data", number.to_string()).unwrap();
-        self.cli.write("noise", noise).unwrap();
-    }
-
-    fn command(&self, tag: &str) -> Command {
-        let mut command = self.cli.command();
-        command.args(["build", "--quiet", "--push", "--platform=linux/amd64,linux/arm64"]).args([
-            "--build-arg=SOURCE_DATE_EPOCH=1700000000",
-            "-t",
-            &self.repository.image(tag),
-            ".",
-        ]);
-        command
-    }
-
-    /// Builds to the end; the digest of the index.
-    fn build(&self, tag: &str) -> Digest {
-        let output = self.command(tag).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
-    }
-
-    /// A build in a process group of its own.
-    fn start(&self) -> Child {
-        self.command("1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap()
-    }
-
-    /// No process of it is there, nothing is mounted, and every object of the store is whole.
-    fn assert_nothing_is_left(&self, what: &str) {
-        let started = Instant::now();
-        while !self.processes().is_empty() && started.elapsed() < LIMIT {
-            thread::sleep(Duration::from_millis(2));
-        }
-        assert_eq!(self.processes(), Vec::<String>::new(), "{what}: processes are left");
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(self.cli.root().to_str().unwrap()), "{what}: {mounts}");
-        self.assert_the_store_is_valid(what);
-    }
-
-    /// Processes that the environment or the directory says are ours: steps, helpers, the program.
-    fn processes(&self) -> Vec<String> {
-        let root = self.cli.root();
-        let root = root.to_str().unwrap();
-        let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
-        let ours = processes.filter(|process| {
-            let environment = fs::read(process.join("environ")).unwrap_or_default();
-            let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
-            mounts.contains(root) || String::from_utf8_lossy(&environment).contains(root)
-        });
-        ours.map(|process| {
-            let line = fs::read(process.join("cmdline")).unwrap_or_default();
-            format!("{} {}", process.display(), String::from_utf8_lossy(&line).replace('\0', " "))
-        })
-        .collect()
-    }
-
-    fn assert_the_store_is_valid(&self, what: &str) {
-        // A build that was killed at once may not have come to it.
-        if !self.cli.root().exists() {
-            return;
-        }
-        let store = Store::open(self.cli.root()).unwrap_or_else(|error| panic!("{what}: {error}"));
-        for digest in store.blobs().list().unwrap() {
-            assert!(store.blobs().verify(&digest).unwrap(), "{what}: {digest} is damaged");
-        }
-        for key in store.snapshots().list().unwrap() {
-            assert!(store.snapshots().path(&key).unwrap().is_some(), "{what}: {key} is listed and missing");
-        }
-        store.usage().unwrap_or_else(|error| panic!("{what}: {error}"));
-    }
-}
-
-/// Which processes a kill is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Aim {
-    Program,
-    Group,
-}
-
-impl Aim {
-    fn kill(self, build: &Child) {
-        let id = i32::try_from(build.id()).ok().and_then(Pid::from_raw).unwrap();
-        // Not yet waited for: the number is still the build's, also if it has ended.
-        let _ = match self {
-            Self::Program => kill_process(id, Signal::KILL),
-            Self::Group => kill_process_group(id, Signal::KILL),
-        };
-    }
-}
+/// After so many of them, one is compared with a build that was never killed, and the next one begins with an
+/// empty store.
+const BUILDS_OF_A_STORE: u64 = 10;
 
 fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
 }
 
 #[test]
-fn a_build_that_is_killed_leaves_a_valid_store_and_a_whole_tag() {
-    if !is_ready() {
-        return;
-    }
-    let (kills, seed) = (number(KILLS, 100), number(SEED, 1));
-    let mut random = Random::new(seed);
-    let (repository, mut old) = Repository::with_old_image();
-    let victim = Victim::new(repository);
+fn a_build_that_is_killed_leaves_a_valid_store_and_whole_tags() {
+    run("as whoever tests", || Cli::new(BINARY).map(Some), number(KILLS, 100).div_ceil(2), number(SEED, 1));
+}
+
+#[test]
+fn a_build_of_a_normal_user_that_is_killed_leaves_a_valid_store_and_whole_tags() {
+    // Other moments than those of the other test.
+    let seed = number(SEED, 1).wrapping_add(1_000_000);
+    run("as a normal user", || Cli::rootless(BINARY), number(KILLS, 100) / 2, seed);
+}
+
+/// Kills builds of stores that `place` makes, if it can.
+fn run(name: &str, place: impl Fn() -> io::Result<Option<Cli>>, kills: u64, seed: u64) {
+    let store = || place().expect("a directory for the test");
+    let Some(cli) = is_ready().then(store).flatten() else { return };
+    let started = Instant::now();
+    let tags = Tags::new();
+    let mut victim = Victim::new(cli, &tags);
+    let another = || Victim::new(store().expect("there was a user before"), &tags);
 
     // What a build takes here, from an empty store and after another.
-    victim.context(seed.wrapping_sub(1));
-    let mut longest = Duration::ZERO;
-    let mut shortest = Duration::MAX;
-    for round in 0..2 {
-        victim.cli.write("data", format!("timing {round}")).unwrap();
+    let mut takes = [Duration::ZERO; 2];
+    for (round, takes) in takes.iter_mut().enumerate() {
+        victim.context(seed.wrapping_sub(1 + round as u64));
         let started = Instant::now();
-        old = victim.build("1");
-        longest = longest.max(started.elapsed());
-        shortest = shortest.min(started.elapsed());
+        victim.build();
+        *takes = started.elapsed();
     }
-    println!("seed {seed}: a build takes {longest:?} at first, then {shortest:?}");
-    // A build after one that was killed has less to do.
-    let range = u64::try_from(shortest.as_micros()).unwrap() * 3 / 4;
+    let [at_first, later] = takes;
+    println!("{name}, seed {seed}: a build takes {at_first:?} at first, then {later:?}");
 
-    let (mut killed, mut round, mut ends) = (0, 0, BTreeMap::<(Aim, &str), u64>::new());
-    while killed < kills {
+    let (mut random, mut outcome, mut round) = (Random::new(seed), Outcome::default(), 0);
+    while outcome.kills() < kills {
+        let takes = if round > 0 && round % BUILDS_OF_A_STORE == 0 { at_first } else { later };
         round += 1;
         victim.context(seed.wrapping_add(round));
-        let mut tags = Vec::new();
-        for _ in 0..=random.below(KILLS_OF_ONE).min(kills - killed - 1) {
-            let aim = if random.below(2) == 0 { Aim::Program } else { Aim::Group };
-            let delay = Duration::from_micros(random.below(range));
-            let what = format!("seed {seed}, build {round}, {aim:?} killed after {delay:?}");
-            let mut build = victim.start();
-            thread::sleep(delay);
-            aim.kill(&build);
-            let status = build.wait().unwrap();
-            assert!(status.success() || status.code().is_none(), "{what}: {status}");
-            killed += 1;
-            victim.assert_nothing_is_left(&what);
-            let tag = victim.repository.tagged("1").expect("the tag is there");
-            victim.repository.assert_whole(&tag);
-            let end = match (status.success(), tag == old) {
-                (true, _) => "had ended",
-                (false, true) => "before the tag moved",
-                (false, false) => "after the tag moved",
-            };
-            *ends.entry((aim, end)).or_default() += 1;
-            tags.push((what, tag));
-        }
-        let new = victim.build("1");
-        victim.repository.assert_whole(&new);
-        for (what, tag) in tags {
-            assert!([&old, &new].contains(&&tag), "{what}: the tag is {tag}, neither {old} nor {new}");
-        }
-        if round % COMPARED == 0 {
-            let untouched = Victim::new(Repository::new());
+        let times = (1 + random.below(KILLS_OF_ONE)).min(kills - outcome.kills());
+        let what = format!("{name}, seed {seed}, build {round}");
+        let new = Build { victim: &victim, tags: &tags, what, takes }.kill(times, &mut random, &mut outcome);
+        if round % BUILDS_OF_A_STORE == 0 {
+            let untouched = another();
             untouched.context(seed.wrapping_add(round));
-            assert_eq!(
-                untouched.build("1"),
-                new,
-                "seed {seed}, build {round}: what kills left is in the image"
-            );
+            assert_eq!(untouched.build().digest, new, "build {round}: what kills left is in the image");
+            victim = another();
+            println!("{name}: {} kills so far", outcome.kills());
         }
-        old = new;
     }
-    println!("{killed} kills in {round} builds:");
-    for ((aim, end), count) in &ends {
-        println!("  {aim:?} {end}: {count}");
+    println!("{name}, seed {seed}: {round} builds, {} kills in {:?}\n{outcome}", kills, started.elapsed());
+    for phase in [Phase::Building, Phase::MovingTags] {
+        assert!(outcome.in_phase(phase) > 0, "no build was killed while {}: {outcome}", phase.name());
     }
-    let during = |(_, end): &(Aim, &str)| *end == "before the tag moved";
-    assert!(ends.keys().any(during), "no build was killed before it had ended: {ends:?}");
+}
+
+/// One content, built until it is let through.
+struct Build<'a> {
+    victim: &'a Victim<'a>,
+    tags: &'a Tags,
+    what: String,
+    /// Without a kill.
+    takes: Duration,
+}
+
+impl Build<'_> {
+    /// Kills it so many times, then lets it through; the digest of the index.
+    fn kill(&self, times: u64, random: &mut Random, outcome: &mut Outcome) -> Digest {
+        let before = self.tags.point_at();
+        let old = before[0].clone();
+        assert!(before.iter().all(|tag| *tag == old), "{}: {before:?}", self.what);
+        let (mut found, mut furthest) = (Vec::new(), Phase::Building);
+        for _ in 0..times {
+            let to_move = self.tags.point_at().iter().filter(|tag| **tag == old).count();
+            let aim = if random.below(2) == 0 { Aim::Program } else { Aim::Group };
+            let moment = Moment::choose(random, self.takes, to_move);
+            let what = format!("{}, {aim:?} killed {moment:?}", self.what);
+            let phase = self.kill_once(aim, &moment, to_move, &what);
+            let tags = self.tags.point_at();
+            let moved = tags.iter().filter(|tag| **tag != old).count();
+            if let Some(expected) = moment.moved() {
+                let others = tags.len() - to_move;
+                assert_eq!(moved, others + expected, "{what}: {tags:?}, before {old}");
+            }
+            outcome.add(aim, phase, moved > 0 && moved < tags.len());
+            furthest = furthest.max(phase);
+            found.push((what, tags));
+        }
+        self.tags.proxy.restart(Vec::new());
+        let built = self.victim.build();
+        let new = built.digest;
+        assert!(
+            self.tags.point_at().iter().all(|tag| *tag == new),
+            "{}: {:?}",
+            self.what,
+            self.tags.point_at()
+        );
+        for (what, tags) in found {
+            let known = tags.iter().all(|tag| [&old, &new].contains(&tag));
+            assert!(known, "{what}: the tags are {tags:?}, not {old} or {new}");
+        }
+        if furthest >= Phase::PushingManifests {
+            assert_eq!(built.steps_run, 0, "{}: what was done is in the store", self.what);
+        }
+        if furthest >= Phase::MovingTags {
+            let seen = self.tags.proxy.seen();
+            let other = seen.iter().find(|seen| is_written(seen) && seen.path.contains("/blobs/"));
+            assert_eq!(other, None, "{}: the registry had everything", self.what);
+        }
+        new
+    }
+
+    /// How far it had come.
+    fn kill_once(&self, aim: Aim, moment: &Moment, to_move: usize, what: &str) -> Phase {
+        let proxy = &self.tags.proxy;
+        proxy.restart(moment.rules());
+        let mut build = self.victim.start();
+        moment.wait(proxy, &mut build, to_move);
+        let phase = Phase::of(&proxy.seen(), to_move);
+        let ended = aim.kill(build, what);
+        // What was on its way arrives, or does not.
+        proxy.end_hold(moment.rest());
+        proxy.settle().unwrap();
+        self.victim.assert_nothing_is_left(what);
+        if ended { Phase::After } else { phase }
+    }
+}
+
+/// How many kills there were, in each phase.
+#[derive(Debug, Default)]
+struct Outcome {
+    counts: BTreeMap<(Phase, Aim), u64>,
+    /// Kills after which some tags had moved and others not.
+    between: u64,
+}
+
+impl Outcome {
+    fn add(&mut self, aim: Aim, phase: Phase, between: bool) {
+        *self.counts.entry((phase, aim)).or_default() += 1;
+        self.between += u64::from(between);
+    }
+
+    fn kills(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    fn of(&self, phase: Phase, aim: Aim) -> u64 {
+        self.counts.get(&(phase, aim)).copied().unwrap_or_default()
+    }
+
+    fn in_phase(&self, phase: Phase) -> u64 {
+        self.of(phase, Aim::Program) + self.of(phase, Aim::Group)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for phase in Phase::ALL {
+            let (program, group) = (self.of(phase, Aim::Program), self.of(phase, Aim::Group));
+            let name = phase.name();
+            writeln!(
+                f,
+                "  {name:17} {:4} ({program} of the program, {group} of its group)",
+                program + group
+            )?;
+        }
+        writeln!(f, "  some tags moved, others not: {}", self.between)
+    }
 }

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`place`] | a registry, repositories with a tag that must not be lost, how they are checked |
+//! | [`store`] | whether a store is whole |
 //! | [`operations`] | what Archway is doing when a registry fails |
 //! | [`registry_faults`] | every operation with every fault, and the page that lists the outcomes |
 //! | [`kill`] | `kill -9` at any moment |
@@ -16,3 +17,4 @@ mod kill;
 mod operations;
 mod place;
 mod registry_faults;
+mod store;

@@ -19,9 +19,12 @@ pub(crate) fn is_ready() -> bool {
     tools::require_each(&["docker-registry", "skopeo", "qemu-aarch64-static"])
 }
 
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_archway");
+
 /// An `archway` with a store of its own.
 pub(crate) fn archway() -> Cli {
-    Cli::new(env!("CARGO_BIN_EXE_archway")).expect("a directory for the test")
+    Cli::new(BINARY).expect("a directory for the test")
 }
 
 /// Started by the first test, with a base image; its watchdog ends it with this program.
