@@ -6,9 +6,12 @@ use std::{
 };
 
 use archway_oci::Digest;
-use archway_store::Store;
+use archway_testkit::Cli;
 
-use crate::place::{Repository, archway, is_ready, registry};
+use crate::{
+    place::{BINARY, Repository, archway, is_ready, registry},
+    store,
+};
 
 const BUILDS: usize = 20;
 /// So many of them build the same.
@@ -16,10 +19,21 @@ const SAME: usize = 10;
 
 #[test]
 fn twenty_builds_on_one_store_are_all_right() {
-    if !is_ready() {
-        return;
+    if is_ready() {
+        build_all(&archway());
     }
-    let (cli, repository) = (archway(), Repository::new());
+}
+
+#[test]
+fn twenty_builds_of_a_normal_user_on_one_store_are_all_right() {
+    let user = is_ready().then(|| Cli::rootless(BINARY).expect("a directory for the test"));
+    if let Some(cli) = user.flatten() {
+        build_all(&cli);
+    }
+}
+
+fn build_all(cli: &Cli) {
+    let repository = Repository::new();
     let base = registry().reference("busybox");
     let start = |number: usize| -> Child {
         let content = if number < SAME { "same".to_owned() } else { format!("other {number}") };
@@ -50,10 +64,7 @@ fn twenty_builds_on_one_store_are_all_right() {
     assert!(digests[..SAME].iter().all(|digest| *digest == digests[0]), "{digests:?}");
     let different: BTreeSet<&Digest> = digests[SAME..].iter().collect();
     assert_eq!(different.len(), BUILDS - SAME);
-    let store = Store::open(cli.root()).unwrap();
-    for digest in store.blobs().list().unwrap() {
-        assert!(store.blobs().verify(&digest).unwrap(), "{digest} is damaged");
-    }
+    store::assert_valid(cli, "after all of them");
     let single = archway();
     single.write("data", "same").unwrap();
     let dockerfile = std::fs::read(cli.work().join("0/Dockerfile")).unwrap();
