@@ -57,6 +57,11 @@ impl Programs {
         complete.then_some(Self { directory })
     }
 
+    /// The daemon itself.
+    pub fn buildkitd(&self) -> PathBuf {
+        self.directory.join("buildkitd")
+    }
+
     /// The program that answers what BuildKit's own packages make of words and ignore files.
     pub fn language(&self) -> PathBuf {
         self.directory.join("language")
@@ -67,9 +72,18 @@ impl Programs {
     /// # Errors
     /// When it cannot be started, which takes root, or does not answer in time.
     pub fn start(&self, registries: &[String]) -> Result<Buildkit, BuildkitError> {
+        self.start_with(|own| configuration(own, registries))
+    }
+
+    /// Starts a daemon with the `buildkitd.toml` that `configuration` gives for its directory, and waits until
+    /// it answers at `socket` there.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(&self, configuration: impl FnOnce(&Path) -> String) -> Result<Buildkit, BuildkitError> {
         let directory = tempfile::Builder::new().prefix("archway-buildkit-").tempdir()?;
         let own = directory.path();
-        fs::write(own.join("buildkitd.toml"), configuration(own, registries))?;
+        fs::write(own.join("buildkitd.toml"), configuration(own))?;
         let log = own.join("log");
         let process = self
             .command("unshare")

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`tools`] | which external tools a test needs, and the skip-or-fail rule |
 //! | [`buildkit`] | a `buildkitd` of its own, the reference for what a Dockerfile means |
-//! | [`peers`] | crane and buildx, as other readers of indexes |
+//! | [`peers`] | crane and buildx, as other readers of indexes; helm, and the description of Kubernetes' API |
 //! | [`registry`] | a `docker-registry` on a free loopback port |
 //! | [`fault`] | a proxy in front of a registry that fails as a script says |
 //! | [`object_store`] | an S3-compatible object store |
@@ -16,6 +16,7 @@
 //! | [`image`] | hand-made images: layers entry by entry, written as an OCI layout |
 //! | [`web`], [`git`] | a web server that answers as a test says; git repositories behind one |
 //! | [`skopeo`], [`umoci`] | reading images back |
+//! | [`certificate`] | certificates for servers on this machine |
 //! | [`tree`] | comparing directories and tars |
 //! | [`random`] | numbers that a seed decides |
 //! | [`cli`] | running the `archway` binary in isolation |
@@ -25,6 +26,7 @@ pub mod apt;
 pub mod bases;
 pub mod buildkit;
 pub mod cache;
+pub mod certificate;
 pub mod cli;
 pub mod fault;
 pub mod git;

@@ -1,4 +1,5 @@
-//! Programs of others that `scripts/peers` builds from Go's module proxy: crane, buildx.
+//! What others made and `scripts/peers` has from Go's module proxy: the programs crane, buildx and helm,
+//! and the description that Kubernetes gives of its API.
 
 use std::{
     env, fs,
@@ -12,13 +13,23 @@ use crate::{buildkit::DIRECTORY, tools};
 
 /// A program that `scripts/peers` built, of the newest release there is; else the one in `PATH`.
 pub fn find(program: &str) -> Option<PathBuf> {
-    let prefix = format!("{program}-");
+    newest(program, program).or_else(|| tools::find(program))
+}
+
+/// The OpenAPI description (version 2) of the newest Kubernetes that `scripts/peers` fetched.
+pub fn kubernetes_openapi() -> Option<PathBuf> {
+    newest("kubernetes", "swagger.json")
+}
+
+/// `file` of the newest release of `peer`.
+fn newest(peer: &str, file: &str) -> Option<PathBuf> {
+    let prefix = format!("{peer}-");
     let releases = fs::read_dir(directory()?).into_iter().flatten().flatten();
-    let built = releases
+    let made = releases
         .filter(|release| release.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|release| release.path().join(program))
+        .map(|release| release.path().join(file))
         .filter(|file| file.is_file());
-    built.max().or_else(|| tools::find(program))
+    made.max()
 }
 
 /// The directory that `scripts/peers` builds into.

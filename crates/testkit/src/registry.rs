@@ -16,10 +16,7 @@ use tempfile::TempDir;
 
 pub use access_log::Request;
 
-use crate::{
-    process::{self, ProcessError},
-    watchdog::Watchdog,
-};
+use crate::{certificate, process::ProcessError, watchdog::Watchdog};
 
 /// The one user of a registry that asks for credentials.
 pub const USER: &str = "archway";
@@ -77,7 +74,7 @@ impl Options {
     pub fn start(&self) -> Result<RealRegistry, RegistryError> {
         let directory = tempfile::Builder::new().prefix("archway-registry-").tempdir()?;
         if self.tls {
-            make_certificate(directory.path())?;
+            certificate::make(directory.path())?;
         }
         let attempts = if self.port == 0 { START_ATTEMPTS } else { 1 };
         let mut result = self.launch(directory.path());
@@ -249,17 +246,4 @@ fn answers(address: SocketAddr) -> bool {
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.starts_with(b"HTTP/1."))
-}
-
-/// Makes an authority (`ca.pem`) and a certificate signed by it (`cert.pem`, `key.pem`).
-fn make_certificate(directory: &Path) -> Result<(), ProcessError> {
-    let script = "
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-            -subj '/CN=archway-testkit authority' -keyout ca-key.pem -out ca.pem
-        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-            -subj /CN=localhost -keyout key.pem -out request.pem
-        printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > extensions
-        openssl x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 30 \
-            -extfile extensions -out cert.pem";
-    process::output(Command::new("sh").args(["-euc", script]).current_dir(directory)).map(|_| ())
 }

@@ -59,6 +59,14 @@ pub fn require_each(tools: &[&str]) -> bool {
     tools.iter().all(|tool| require(tool))
 }
 
+/// Whether this is root. Skips the test where it is not.
+///
+/// # Panics
+/// As [`require`] does.
+pub fn require_root() -> bool {
+    rustix::process::geteuid().is_root() || skip("only root can do this")
+}
+
 /// Skips a test for any other missing part of the environment; always `false`, for
 /// `if !ready && !tools::skip("…") { return; }` and the tail of a condition.
 ///

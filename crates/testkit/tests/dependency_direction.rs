@@ -108,6 +108,7 @@ const CLI_ROOMS: &[&str] = &[
     "dockerfile",
     "engine",
     "graph",
+    "kubernetes",
     "layer",
     "oci",
     "orchestrator",
@@ -140,6 +141,7 @@ const ROOMS: &[Room] = &[
     ("check", &["dockerfile", "graph", "oci"], &[]),
     // The network is Docker's socket, for `--load`; registries are `registry`'s.
     ("orchestrator", ORCHESTRATOR_ROOMS, &[Async, Network, Kernel]),
+    ("kubernetes", &["oci"], &[]),
     ("cli", CLI_ROOMS, &[Async, Kernel, Terminal]),
     // Checks the others, so it must not share their code.
     ("testkit", &["oci"], &[Kernel]),

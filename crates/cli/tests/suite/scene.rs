@@ -112,7 +112,7 @@ impl Scene {
 
 /// A test that needs root and has it; else it is skipped.
 pub(crate) fn needs_root() -> bool {
-    rustix::process::geteuid().is_root() || tools::skip("only root can do this")
+    tools::require_root()
 }
 
 fn needs() -> bool {
