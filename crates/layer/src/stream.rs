@@ -1,7 +1,7 @@
 //! Decompressing, hashing and making use of a layer, each on a thread of its own.
 //!
 //! ```text
-//! reader ──► decompressor ──┬─► hasher: sha256 (diffID)
+//! reader ──► decompressor ──┬─► hasher: sha256 (diffID), if somebody wants to know it
 //!                           └─► caller: reads entries, makes files of them
 //! ```
 //! Decompression takes longest, so it does nothing else. Memory is bounded by the queues.
@@ -38,13 +38,22 @@ pub(crate) struct Chunks {
     at: usize,
 }
 
-/// Reads `reader` on another thread while `consume` runs on this one, and returns the digest and length
-/// of all that was read: the whole stream, if `consume` read it to its end.
-pub(crate) fn pumped<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) -> T) -> (T, (Digest, u64)) {
+/// Reads `reader` on another thread while `consume` runs on this one.
+pub(crate) fn pumped<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) -> T) -> T {
+    let (to_caller, chunks) = sync_channel(AHEAD);
+    thread::scope(|scope| {
+        scope.spawn(move || pump(reader, &to_caller, None));
+        consume(Chunks { chunks, current: None, at: 0 })
+    })
+}
+
+/// As [`pumped`], and returns the digest and length of all that was read: the whole stream, if `consume`
+/// read it to its end.
+pub(crate) fn hashed<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) -> T) -> (T, (Digest, u64)) {
     let (to_caller, chunks) = sync_channel(AHEAD);
     let (to_hasher, hashed) = sync_channel::<Arc<Chunk>>(AHEAD);
     thread::scope(|scope| {
-        scope.spawn(move || pump(reader, &to_caller, &to_hasher));
+        scope.spawn(move || pump(reader, &to_caller, Some(&to_hasher)));
         let hasher = scope.spawn(move || {
             let mut hasher = Sha256Writer::new(io::sink());
             for chunk in hashed {
@@ -65,7 +74,7 @@ pub(crate) fn pumped<R: Read + Send, T>(reader: R, consume: impl FnOnce(Chunks) 
 fn pump(
     mut reader: impl Read,
     to_caller: &SyncSender<io::Result<Arc<Chunk>>>,
-    to_hasher: &SyncSender<Arc<Chunk>>,
+    to_hasher: Option<&SyncSender<Arc<Chunk>>>,
 ) {
     let mut spare = Spare::default();
     loop {
@@ -75,7 +84,8 @@ fn pump(
             Ok(()) => {
                 let chunk = Arc::new(chunk);
                 spare.lend(&chunk);
-                if to_hasher.send(Arc::clone(&chunk)).is_err() || to_caller.send(Ok(chunk)).is_err() {
+                let is_hashed = to_hasher.is_none_or(|hasher| hasher.send(Arc::clone(&chunk)).is_ok());
+                if !is_hashed || to_caller.send(Ok(chunk)).is_err() {
                     return;
                 }
             }
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn all_of_a_long_stream_arrives_and_is_hashed() {
         let length = CHUNK * 3 * AHEAD + 17;
-        let (read, (digest, hashed)) = pumped(Pieces { left: length, fails: false }, |mut chunks| {
+        let (read, (digest, hashed)) = hashed(Pieces { left: length, fails: false }, |mut chunks| {
             let mut bytes = Vec::new();
             chunks.read_to_end(&mut bytes).unwrap();
             bytes
@@ -197,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_error_comes_after_what_was_read_before_it() {
-        let (read, _) = pumped(Pieces { left: CHUNK, fails: true }, |mut chunks| {
+        let read = pumped(Pieces { left: CHUNK, fails: true }, |mut chunks| {
             let mut bytes = Vec::new();
             let error = chunks.read_to_end(&mut bytes).unwrap_err();
             (bytes.len(), error.to_string())
@@ -207,10 +217,10 @@ mod tests {
 
     #[test]
     fn who_stops_reading_stops_the_threads() {
-        let (read, _) = pumped(Pieces { left: usize::MAX, fails: false }, |mut chunks| {
-            chunks.read(&mut [0; 10]).unwrap()
-        });
-        assert_eq!(read, 10);
+        let endless = || Pieces { left: usize::MAX, fails: false };
+        let read = |mut chunks: Chunks| chunks.read(&mut [0; 10]).unwrap();
+        assert_eq!(pumped(endless(), read), 10);
+        assert_eq!(hashed(endless(), read).0, 10);
     }
 
     #[test]

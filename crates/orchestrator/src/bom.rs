@@ -12,7 +12,7 @@ use archway_oci::{Digest, Manifest, Platform, platform::best_match, reference::I
 
 use crate::{
     Context, Error,
-    contents::{self, Selectors},
+    contents::{self, Reader},
     origin::{self, Found, Origin},
     output,
     request::BuildRequest,
@@ -145,15 +145,15 @@ async fn of_images(
     found: &Arc<Found>,
     images: Vec<Image>,
 ) -> Result<Vec<Cataloged>, Error> {
-    let selectors: Selectors = Arc::new([Arc::new(Databases)]);
+    let reader = Reader { selector: Arc::new(Databases), facts: Databases::FACTS };
     let wanted: Vec<(Platform, Manifest)> =
         images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
-    let read = contents::of_images(context, found, &wanted, &selectors).await?;
+    let read = contents::of_images(context, found, &wanted, &reader).await?;
     let cataloged = images.into_iter().zip(read).map(|(image, contents)| Cataloged {
         platform: image.platform,
         digest: image.digest,
         created: image.created,
-        catalog: contents.first().map(catalog).unwrap_or_default(),
+        catalog: catalog(&contents),
     });
     Ok(cataloged.collect())
 }

@@ -304,6 +304,11 @@ pub fn catalog(contents: &Contents) -> Catalog {
     let mut licences: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, entry) in contents.iter() {
         let path = String::from_utf8_lossy(path);
+impl Databases {
+    /// What it keeps, as a name. A number of its own for every change of what is read, or of what is kept of it.
+    pub const FACTS: &'static str = "packages-1";
+}
+
         match kept(&path, entry) {
             None => {}
             Some(Kept::Packages(found)) => {

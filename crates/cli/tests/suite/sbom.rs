@@ -139,6 +139,32 @@ fn outputs_that_are_files_have_the_bill_among_them() {
     assert!(run.stderr.contains("no generator image runs here"), "{}", run.stderr);
 }
 
+#[test]
+fn what_was_found_in_a_layer_is_kept() {
+    let Some(scene) = Scene::new() else { return };
+    with_six(&scene);
+    scene.build(&["-o", "type=oci,dest=layout,tar=false"]).succeeded();
+    let arguments = ["sbom", "--platform", "local", "--format", "spdx", "oci:layout"];
+    let first = scene.archway(&arguments).succeeded().stdout;
+    assert!(first.contains("pkg:pypi/six@1.16.0"), "{first}");
+    // Without its layers, the image can be described by what is known of them, and by that alone.
+    let manifest = &scene.json("layout/index.json")["manifests"][0]["digest"];
+    let blob = |digest: &Value| {
+        format!("layout/blobs/sha256/{}", digest.as_str().unwrap().trim_start_matches("sha256:"))
+    };
+    let mut document = scene.json(&blob(manifest));
+    while let Some(child) = document.get("manifests") {
+        document = scene.json(&blob(&child[0]["digest"]));
+    }
+    for layer in document["layers"].as_array().unwrap() {
+        fs::remove_file(scene.cli.work().join(blob(&layer["digest"]))).unwrap();
+    }
+    assert_eq!(scene.archway(&arguments).succeeded().stdout, first);
+    fs::remove_dir_all(scene.cli.root().join("facts")).unwrap();
+    let run = scene.archway(&arguments).exited(4);
+    assert!(run.stderr.contains("is missing"), "{}", run.stderr);
+}
+
 fn document_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }

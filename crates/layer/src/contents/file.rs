@@ -8,20 +8,27 @@ use std::{
 use super::{Budget, ContentsError, HEAD, Keep, Meta, Selector};
 use crate::archive::{Entry, ReadError, TarReader};
 
-/// What each selector keeps of the file `entry`, whose data is what `data` reads next.
+/// Bytes that are kept for the next file; what a larger one took is given back.
+const MOST_BUFFER: usize = 32 << 20;
+
+/// What each selector keeps of the file `entry`, whose data is what `data` reads next. It is read into
+/// `buffer`, which is best that of the file before: new memory for each costs more than to copy the files.
 pub(super) fn contents<R: BufRead>(
     entry: &Entry,
     size: u64,
     data: &mut TarReader<R>,
     selectors: &[&dyn Selector],
     budget: &Budget,
+    buffer: &mut Vec<u8>,
 ) -> Result<Vec<Option<Arc<[u8]>>>, ContentsError> {
-    let mut beginning = Beginning { data, size, bytes: Vec::new(), segment: 0 };
+    buffer.clear();
+    buffer.shrink_to(MOST_BUFFER);
+    let mut beginning = Beginning { data, size, bytes: buffer, segment: 0 };
     beginning.extend_to(HEAD as u64)?;
     let keeps: Vec<Keep> =
-        selectors.iter().map(|selector| selector.keep(&meta(entry, size, &beginning.bytes))).collect();
+        selectors.iter().map(|selector| selector.keep(&meta(entry, size, beginning.bytes))).collect();
     beginning.extend_to(keeps.iter().map(|keep| wanted(*keep, size)).max().unwrap_or(0))?;
-    let file = meta(entry, size, &beginning.bytes);
+    let file = meta(entry, size, beginning.bytes);
     let mut kept = Vec::with_capacity(selectors.len());
     for (selector, keep) in selectors.iter().zip(keeps) {
         let bytes = match keep {
@@ -54,7 +61,7 @@ pub(super) fn wanted(keep: Keep, size: u64) -> u64 {
 struct Beginning<'a, R> {
     data: &'a mut TarReader<R>,
     size: u64,
-    bytes: Vec<u8>,
+    bytes: &'a mut Vec<u8>,
     /// The segment of a sparse file that is read.
     segment: usize,
 }

@@ -57,11 +57,14 @@ pub(super) struct Reading<'a> {
     layers: Vec<LayerContents>,
     /// The directory of the entry before, as written and with links followed: the next is mostly in the same.
     directory: Option<(Vec<u8>, Vec<u8>)>,
+    /// Where files are read into.
+    buffer: Vec<u8>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(budget: &'a Budget, selectors: &'a [&'a dyn Selector]) -> Self {
-        Self { budget, selectors, layers: vec![LayerContents::default(); selectors.len()], directory: None }
+        let layers = vec![LayerContents::default(); selectors.len()];
+        Self { budget, selectors, layers, directory: None, buffer: Vec::new() }
     }
 
     /// Takes `entry`, whose data is what `data` reads next.
@@ -119,7 +122,8 @@ impl<'a> Reading<'a> {
                 return self.mark(entry.path, |layer| &mut layer.whiteouts);
             }
             EntryKind::File { size } => {
-                let kept = file::contents(&entry, *size, data, self.selectors, self.budget)?;
+                let kept =
+                    file::contents(&entry, *size, data, self.selectors, self.budget, &mut self.buffer)?;
                 let file = |content| made(&entry, Kind::File { size: *size, content });
                 kept.into_iter().map(file).collect()
             }

@@ -239,13 +239,35 @@ pub fn read_layer<R: Read + Send>(
     selectors: &[&dyn Selector],
 ) -> Result<ReadLayer, ContentsError> {
     let decoder = Decoder::new(reader, compression).map_err(|source| ReadError::Stream { source })?;
-    let (contents, (diff_id, uncompressed_size)) = stream::pumped(decoder, |chunks| {
-        let mut tar = TarReader::new(chunks, options.limits.clone());
-        let contents = read_entries(&mut tar, options, selectors)?;
-        stream::drain(tar, options.limits.total)?;
-        Ok::<_, ContentsError>(contents)
-    });
+    let (contents, (diff_id, uncompressed_size)) =
+        stream::hashed(decoder, |chunks| read_archive(chunks, options, selectors));
     Ok(ReadLayer { diff_id, uncompressed_size, contents: contents? })
+}
+
+/// As [`read_layer`], for who does not ask whether the diffID is right: the same files for each selector,
+/// with what it kept.
+///
+/// # Errors
+/// Those of [`read_layer`].
+pub fn read_contents<R: Read + Send>(
+    reader: R,
+    compression: LayerCompression,
+    options: &ReadOptions,
+    selectors: &[&dyn Selector],
+) -> Result<Vec<LayerContents>, ContentsError> {
+    let decoder = Decoder::new(reader, compression).map_err(|source| ReadError::Stream { source })?;
+    stream::pumped(decoder, |chunks| read_archive(chunks, options, selectors))
+}
+
+fn read_archive(
+    chunks: stream::Chunks,
+    options: &ReadOptions,
+    selectors: &[&dyn Selector],
+) -> Result<Vec<LayerContents>, ContentsError> {
+    let mut tar = TarReader::new(chunks, options.limits.clone());
+    let contents = read_entries(&mut tar, options, selectors)?;
+    stream::drain(tar, options.limits.total)?;
+    Ok(contents)
 }
 
 fn read_entries<R: BufRead>(

@@ -159,7 +159,7 @@ pub fn apply_layer<R: Read + Send>(
 ) -> Result<Extracted, ExtractError> {
     let tree = Tree::open(delta_dir, Markers::Translate, options.limits.memory)?;
     let decoder = Decoder::new(reader, compression).map_err(|source| ReadError::Stream { source })?;
-    let (placed, (diff_id, uncompressed_size)) = stream::pumped(decoder, |chunks| {
+    let (placed, (diff_id, uncompressed_size)) = stream::hashed(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());
         let placed = place_all(tree, &mut tar, options.ownership, options.layout)?;
         stream::drain(tar, options.limits.total)?;
@@ -190,7 +190,7 @@ pub fn unpack_archive<R: Read + Send>(
 ) -> Result<Unpacked, ExtractError> {
     let tree = Tree::open(destination, Markers::Literal, options.limits.memory)?;
     let (format, decoder) = format::decoder(reader).map_err(|source| ReadError::Stream { source })?;
-    let (placed, _) = stream::pumped(decoder, |chunks| {
+    let placed = stream::pumped(decoder, |chunks| {
         let mut tar = TarReader::new(chunks, options.limits.clone());
         let placed = place_all(tree, &mut tar, options.ownership, Layout::Unix)?;
         // To its end: the compressed formats have their checksums there.
