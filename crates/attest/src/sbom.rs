@@ -83,6 +83,10 @@ mod tests {
                 b"Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-3+ and see-file\n",
             ),
             ("opt/node_modules/@types/node/package.json", br#"{"name":"@types/node","version":"20.1.0","license":"MIT"}"#),
+            (
+                "usr/local/bundle/specifications/rack-2.2.8.gemspec",
+                b"# stub: rack 2.2.8 ruby lib\n\nGem::Specification.new do |s|\n  s.licenses = [\"MIT\".freeze]\nend\n",
+            ),
             ("var/lib/rpm/Packages", b"berkeley"),
         ]))
     }
@@ -101,7 +105,7 @@ mod tests {
         })
     }
 
-    /// What others rely on: the whole documents. They were validated against the published schemas.
+    /// What others rely on: the whole documents. `scripts/validate-sbom` validates them against the published schemas.
     #[test]
     fn documents_never_change_by_accident() {
         let [spdx, cyclonedx] = documents();

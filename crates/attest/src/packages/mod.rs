@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `dpkg`, `apk`, `rpm` | the databases of distributions |
 //! | `program`, `golang`, `cargo` | what Go and `cargo auditable` write into programs |
-//! | `python`, `node` | metadata of installed packages |
+//! | `python`, `node`, `ruby` | metadata of installed packages |
+//! | `java` | what Maven writes into archives of classes |
 //! | `distribution` | `os-release` |
 //! | `installed` | one database of a distribution, for who wants no catalog |
 //!
@@ -33,10 +34,12 @@ mod distribution;
 mod dpkg;
 mod golang;
 mod installed;
+mod java;
 mod node;
 mod program;
 mod python;
 mod rpm;
+mod ruby;
 mod stanza;
 
 /// What kind of package, by the type of its package URL.
@@ -57,6 +60,10 @@ pub enum PackageType {
     Pypi,
     /// Node.js packages.
     Npm,
+    /// Java artifacts, called `GROUP:ARTIFACT`.
+    Maven,
+    /// Ruby gems.
+    Gem,
 }
 
 impl PackageType {
@@ -70,6 +77,8 @@ impl PackageType {
             Self::Cargo => "cargo",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
+            Self::Maven => "maven",
+            Self::Gem => "gem",
         }
     }
 
@@ -132,6 +141,7 @@ impl Package {
         // Names of Go modules keep their case: `github.com/BurntSushi/toml` is known by no other name.
         let (namespace, name) = match self.kind {
             PackageType::Golang | PackageType::Npm => self.name.rsplit_once('/').unwrap_or(("", &self.name)),
+            PackageType::Maven => self.name.split_once(':').unwrap_or(("", &self.name)),
             _ => ("", self.name.as_str()),
         };
         if !self.kind.is_of_distribution() {
@@ -206,6 +216,8 @@ enum Database {
     RpmBerkeley,
     Python,
     Node,
+    Ruby,
+    Java,
     Program,
 }
 
@@ -228,6 +240,8 @@ impl Database {
             }
             _ if python::is_metadata(path) => Self::Python,
             _ if node::is_manifest(path) => Self::Node,
+            _ if ruby::is_specification(path) => Self::Ruby,
+            _ if java::is_archive(path) => Self::Java,
             _ => return None,
         })
     }
@@ -241,30 +255,27 @@ impl Database {
     fn limit(self) -> u64 {
         const MIB: u64 = 1024 * 1024;
         match self {
-            Self::OsRelease | Self::Copyright => MIB,
+            Self::OsRelease | Self::Copyright | Self::Ruby => MIB,
             Self::Python | Self::Node => 4 * MIB,
-            Self::RpmBerkeley => 0,
             Self::Dpkg | Self::Apk => 64 * MIB,
-            Self::RpmSqlite | Self::RpmNdb | Self::Program => 512 * MIB,
+            Self::RpmSqlite | Self::RpmNdb | Self::RpmBerkeley | Self::Java | Self::Program => 512 * MIB,
         }
     }
 
     /// What it says.
     fn read(self, bytes: &[u8]) -> Kept {
-        let packages = |packages: Result<Vec<Package>, Malformed>| match packages {
-            Ok(packages) => Kept::Packages(packages),
-            Err(error) => Kept::Unread(error.to_string()),
-        };
         match self {
             Self::OsRelease => Kept::Distribution(Distribution::parse(bytes)),
             Self::Copyright => Kept::Licences(dpkg::licences(bytes)),
             Self::Dpkg => Kept::Packages(dpkg::packages(bytes)),
             Self::Apk => Kept::Packages(apk::packages(bytes)),
-            Self::RpmSqlite => packages(rpm::of_sqlite(bytes)),
-            Self::RpmNdb => packages(rpm::of_ndb(bytes)),
-            Self::RpmBerkeley => Kept::Packages(Vec::new()),
+            Self::RpmSqlite => Kept::of(rpm::of_sqlite(bytes)),
+            Self::RpmNdb => Kept::of(rpm::of_ndb(bytes)),
+            Self::RpmBerkeley => Kept::of(rpm::of_berkeley(bytes)),
             Self::Python => Kept::Packages(python::package(bytes).into_iter().collect()),
             Self::Node => Kept::Packages(node::package(bytes).into_iter().collect()),
+            Self::Ruby => Kept::Packages(ruby::package(bytes).into_iter().collect()),
+            Self::Java => Kept::of(java::packages(bytes)),
             Self::Program => Kept::Packages(program::packages(bytes)),
         }
     }
@@ -279,9 +290,24 @@ enum Kept {
     Unread(String),
 }
 
+impl Kept {
+    /// What was read, or why it was not.
+    fn of<E: std::fmt::Display>(read: Result<Vec<Package>, E>) -> Self {
+        match read {
+            Ok(packages) => Self::Packages(packages),
+            Err(error) => Self::Unread(error.to_string()),
+        }
+    }
+}
+
 /// Selects package databases among the files of a layer, and keeps what they say.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Databases;
+
+impl Databases {
+    /// What it keeps, as a name. A number of its own for every change of what is read, or of what is kept of it.
+    pub const FACTS: &'static str = "packages-1";
+}
 
 impl Selector for Databases {
     fn keep(&self, file: &Meta<'_>) -> Keep {
@@ -304,11 +330,6 @@ pub fn catalog(contents: &Contents) -> Catalog {
     let mut licences: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, entry) in contents.iter() {
         let path = String::from_utf8_lossy(path);
-impl Databases {
-    /// What it keeps, as a name. A number of its own for every change of what is read, or of what is kept of it.
-    pub const FACTS: &'static str = "packages-1";
-}
-
         match kept(&path, entry) {
             None => {}
             Some(Kept::Packages(found)) => {
@@ -351,7 +372,6 @@ fn kept(path: &str, entry: &Entry) -> Option<Kept> {
     }
     // A program that is too large cannot be told from other large files here.
     let reason = match Database::at(path)? {
-        Database::RpmBerkeley => "Berkeley DB is not read".to_owned(),
         _ if *size == 0 => return None,
         database => format!("it has {size} bytes, more than the {} that are read", database.limit()),
     };

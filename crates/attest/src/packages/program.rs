@@ -8,12 +8,15 @@ const MAX_SECTIONS: usize = 4096;
 /// The packages that a program file says it contains.
 pub(super) fn packages(file: &[u8]) -> Vec<Package> {
     let mut packages = Vec::new();
-    for section in sections(file).unwrap_or_default() {
+    let sections = sections(file).unwrap_or_default();
+    let memory =
+        |address: u64, length: usize| sections.iter().find_map(|section| section.at(address, length));
+    for section in &sections {
         match section.name {
             b".dep-v0" => packages.extend(cargo::packages(section.data)),
-            b".go.buildinfo" => packages.extend(golang::packages(section.data)),
+            b".go.buildinfo" => packages.extend(golang::packages(section.data, memory)),
             // PE has no section of Go's own: it is at the beginning of the data.
-            b".data" if file.starts_with(b"MZ") => packages.extend(golang::packages(section.data)),
+            b".data" if file.starts_with(b"MZ") => packages.extend(golang::packages(section.data, memory)),
             _ => {}
         }
     }
@@ -23,7 +26,17 @@ pub(super) fn packages(file: &[u8]) -> Vec<Package> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Section<'a> {
     name: &'a [u8],
+    /// Of its first byte in memory; 0 if it is not loaded.
+    address: u64,
     data: &'a [u8],
+}
+
+impl<'a> Section<'a> {
+    /// `length` bytes from `address`, if they are all here.
+    fn at(&self, address: u64, length: usize) -> Option<&'a [u8]> {
+        let offset = address.checked_sub(self.address).filter(|_| self.address != 0)?;
+        Bytes::little_endian(self.data).slice(usize::try_from(offset).ok()?, length)
+    }
 }
 
 /// The sections of an ELF or PE file; `None` if it is neither, or broken.
@@ -45,25 +58,27 @@ fn elf(bytes: Bytes<'_>, wide: bool) -> Option<Vec<Section<'_>>> {
     let (size, count, names) = (bytes.u16(counts)?, bytes.u16(counts + 2)?, bytes.u16(counts + 4)?);
     let header = |number: usize| {
         let at = offset_of_table.checked_add(number.checked_mul(size)?)?;
-        let (offset, length) = match wide {
-            true => (bytes.u64(at.checked_add(0x18)?)?, bytes.u64(at.checked_add(0x20)?)?),
-            false => (bytes.u32(at.checked_add(0x10)?)?, bytes.u32(at.checked_add(0x14)?)?),
+        // Address, offset, length: three numbers in a row.
+        let numbers = match wide {
+            true => [0x10, 0x18, 0x20].map(|field| bytes.u64(at.checked_add(field)?)),
+            false => [0x0c, 0x10, 0x14].map(|field| bytes.u32(at.checked_add(field)?)),
         };
+        let [Some(address), Some(offset), Some(length)] = numbers else { return None };
         // Name, type, place. Sections of type NOBITS (8) have no bytes in the file.
-        Some((bytes.u32(at)?, bytes.u32(at + 4)?, offset, length))
+        Some((bytes.u32(at)?, bytes.u32(at + 4)?, address as u64, offset, length))
     };
-    let (_, _, offset, length) = header(names)?;
+    let (_, _, _, offset, length) = header(names)?;
     let names = bytes.slice(offset, length)?;
     let mut sections = Vec::new();
     for number in 0..count.min(MAX_SECTIONS) {
-        let (name, kind, offset, length) = header(number)?;
+        let (name, kind, address, offset, length) = header(number)?;
         let Some(name) = names.get(name..).and_then(|rest| rest.split(|byte| *byte == 0).next()) else {
             continue;
         };
         if kind != 8
             && let Some(data) = bytes.slice(offset, length)
         {
-            sections.push(Section { name, data });
+            sections.push(Section { name, address, data });
         }
     }
     Some(sections)
@@ -77,13 +92,18 @@ fn pe(bytes: Bytes<'_>) -> Option<Vec<Section<'_>>> {
     }
     let count = bytes.u16(coff + 6)?;
     let table = coff + 24 + bytes.u16(coff + 20)?;
+    // Addresses of sections are relative to that of the image, in the optional header of either width.
+    let base = match bytes.u16(coff + 24) {
+        Some(0x20b) => bytes.u64(coff + 48)?,
+        _ => bytes.u32(coff + 52).unwrap_or_default(),
+    };
     let mut sections = Vec::new();
     for number in 0..count.min(MAX_SECTIONS) {
         let at = table + number * 40;
         let name = bytes.slice(at, 8)?.split(|byte| *byte == 0).next()?;
-        let (length, offset) = (bytes.u32(at + 16)?, bytes.u32(at + 20)?);
+        let (address, length, offset) = (bytes.u32(at + 12)?, bytes.u32(at + 16)?, bytes.u32(at + 20)?);
         if let Some(data) = bytes.slice(offset, length) {
-            sections.push(Section { name, data });
+            sections.push(Section { name, address: base.saturating_add(address) as u64, data });
         }
     }
     Some(sections)
@@ -122,7 +142,7 @@ pub(super) mod tests {
     fn sections_are_found_and_broken_files_are_not_followed() {
         let file = elf_with(".dep-v0", b"data");
         let found = sections(&file).unwrap();
-        assert!(found.contains(&Section { name: b".dep-v0", data: b"data" }));
+        assert!(found.contains(&Section { name: b".dep-v0", address: 0, data: b"data" }));
         for length in 0..file.len() {
             let _ = sections(&file[..length]);
         }

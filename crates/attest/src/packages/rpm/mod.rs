@@ -1,7 +1,6 @@
-//! rpm: the headers of installed packages, in a database of SQLite (`rpmdb.sqlite`) or of rpm's own kind (`Packages.db`).
-//!
-//! Databases of Berkeley DB (`Packages`, up to RHEL 8) are recognised and not read.
+//! rpm: the headers of installed packages, in a database of SQLite (`rpmdb.sqlite`), of rpm's own kind (`Packages.db`) or of Berkeley DB (`Packages`).
 
+mod berkeley;
 mod header;
 mod ndb;
 mod sqlite;
@@ -19,6 +18,11 @@ pub(super) fn of_sqlite(database: &[u8]) -> Result<Vec<Package>, Malformed> {
 /// Packages of `Packages.db`.
 pub(super) fn of_ndb(database: &[u8]) -> Result<Vec<Package>, Malformed> {
     Ok(ndb::headers(database)?.into_iter().filter_map(header::package).collect())
+}
+
+/// Packages of `Packages`, up to RHEL 8 and Amazon Linux 2.
+pub(super) fn of_berkeley(database: &[u8]) -> Result<Vec<Package>, Malformed> {
+    Ok(berkeley::headers(database)?.iter().filter_map(|header| header::package(header)).collect())
 }
 
 #[cfg(test)]
@@ -114,5 +118,75 @@ mod tests {
         let packages = of_ndb(&database).unwrap();
         assert_eq!(packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>(), ["zypper"]);
         assert!(of_ndb(b"nothing").is_err());
+    }
+
+    /// A database as Berkeley DB writes it: pages of 512 bytes, the first header within its page, the second on two
+    /// overflow pages.
+    fn berkeley(is_big_endian: bool) -> Vec<u8> {
+        const PAGE: usize = 512;
+        let u32 = |number: u32| if is_big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+        let u16 = |number: u16| if is_big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+        let (small, mut large) = (header_of("bash", None), header_of("glibc", Some(2)));
+        large.resize(700, 0);
+        let mut database = vec![0; 5 * PAGE];
+        let mut put = |page: usize, at: usize, bytes: &[u8]| {
+            database[page * PAGE + at..page * PAGE + at + bytes.len()].copy_from_slice(bytes);
+        };
+        put(0, 12, &u32(0x0006_1561));
+        put(0, 16, &u32(9));
+        put(0, 20, &u32(PAGE as u32));
+        put(0, 25, &[8]);
+        put(0, 32, &u32(4));
+        // Page 2 is a bucket without entries.
+        put(2, 25, &[13]);
+        put(1, 20, &u16(4));
+        put(1, 25, &[13]);
+        let mut end = PAGE;
+        let items = [
+            [&[1][..], &u32(1)].concat(),
+            [&[1][..], &small].concat(),
+            [&[1][..], &u32(2)].concat(),
+            [&[3, 0, 0, 0][..], &u32(3), &u32(large.len() as u32)].concat(),
+        ];
+        for (number, item) in items.iter().enumerate() {
+            end -= item.len();
+            put(1, end, item);
+            put(1, 26 + 2 * number, &u16(end as u16));
+        }
+        for (page, next, part) in [(3, 4, &large[..PAGE - 26]), (4, 0, &large[PAGE - 26..])] {
+            put(page, 16, &u32(next));
+            put(page, 22, &u16(part.len() as u16));
+            put(page, 25, &[7]);
+            put(page, 26, part);
+        }
+        database
+    }
+
+    #[test]
+    fn a_database_of_berkeley_db_is_read_in_either_byte_order() {
+        for is_big_endian in [false, true] {
+            let database = berkeley(is_big_endian);
+            let packages = of_berkeley(&database).unwrap();
+            let names: Vec<_> =
+                packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+            assert_eq!(names, ["bash 3.0.7-27.el9", "glibc 2:3.0.7-27.el9"]);
+            for at in 0..database.len() {
+                let mut broken = database.clone();
+                broken[at] ^= 0xff;
+                let _ = of_berkeley(&broken);
+            }
+            assert!(of_berkeley(&database[..database.len() - 1]).is_err());
+        }
+        assert!(of_berkeley(b"berkeley").is_err());
+    }
+
+    #[test]
+    fn overflow_pages_in_a_circle_end() {
+        let mut database = berkeley(false);
+        // The second overflow page is followed by itself, and the header is longer than all pages.
+        database[4 * 512 + 16..4 * 512 + 20].copy_from_slice(&4u32.to_le_bytes());
+        let length = database.windows(4).rposition(|bytes| bytes == 700u32.to_le_bytes()).unwrap();
+        database[length..length + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(of_berkeley(&database).is_err());
     }
 }
