@@ -307,12 +307,14 @@ fn annotate_hint(error: &AnnotateError) -> Option<String> {
 /// What to do where an image could not be scanned.
 fn scan_hint(error: &ScanError) -> Option<String> {
     match error {
-        ScanError::Empty { .. } => {
-            Some("unpack the `all.zip` of each ecosystem there: one record a file, `*.json`".to_owned())
-        }
-        ScanError::Record { .. } | ScanError::TooLarge { .. } => {
-            Some("a directory for `osv:` holds nothing but OSV records as `*.json`".to_owned())
-        }
+        ScanError::Empty { .. } => Some(
+            "put the `all.zip` of each ecosystem there, or what is in them: one record a file, `*.json`"
+                .to_owned(),
+        ),
+        ScanError::Record { .. } | ScanError::TooLarge { .. } => Some(
+            "a directory for `osv:` holds nothing but OSV records as `*.json`, in archives as well"
+                .to_owned(),
+        ),
         ScanError::Start { program, .. } => {
             Some(format!("install {program}, or use a directory of OSV records: osv:DIR"))
         }

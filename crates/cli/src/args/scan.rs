@@ -1,9 +1,6 @@
 //! `archway scan`, and `--scan` of `archway build`: who knows vulnerabilities, and which are let pass.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, fs, path::Path};
 
 use archway_attest::vulnerability::{
     Ignore, Policy, Severity,
@@ -23,8 +20,8 @@ const INSTALLED: &str = "installed";
 /// The gate of `archway build`.
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// Look for known vulnerabilities, and publish nothing if there are grave ones: osv:DIR for a directory of OSV records, or
-    /// an installed scanner [default: the one that is installed]
+    /// Look for known vulnerabilities, and publish nothing if there are grave ones: osv:DIR for a directory of OSV records or
+    /// their zip files, or an installed scanner [default: the one that is installed]
     #[arg(long, value_name = "osv:DIR|trivy|grype", num_args = 0..=1, require_equals = true, default_missing_value = INSTALLED)]
     scan: Option<String>,
 
@@ -115,10 +112,13 @@ fn spec(
 
 fn scanner(flag: &'static str, text: &str) -> Result<ScanWith, CliError> {
     const KNOWN: [Scanner; 2] = [Scanner::Trivy, Scanner::Grype];
-    if let Some(directory) = text.strip_prefix("osv:") {
-        return match Path::new(directory).is_dir() {
-            true => Ok(ScanWith::Osv(PathBuf::from(directory))),
-            false => Err(CliError::usage(flag, format!("`{directory}` is not a directory"))),
+    if let Some(database) = text.strip_prefix("osv:") {
+        let path = Path::new(database);
+        return match path.is_dir() || (path.is_file() && path.extension().is_some_and(|name| name == "zip")) {
+            true => Ok(ScanWith::Osv(path.to_owned())),
+            false => {
+                Err(CliError::usage(flag, format!("`{database}` is neither a directory nor a file `*.zip`")))
+            }
         };
     }
     if text == INSTALLED {
@@ -177,6 +177,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let osv = format!("osv:{}", directory.path().display());
         assert_eq!(scanner("--scan", &osv).unwrap(), ScanWith::Osv(directory.path().to_owned()));
+        let archive = directory.path().join("all.zip");
+        fs::write(&archive, "").unwrap();
+        let osv = format!("osv:{}", archive.display());
+        assert_eq!(scanner("--scan", &osv).unwrap(), ScanWith::Osv(archive));
         assert_eq!(scanner("--scan", "grype").unwrap(), ScanWith::Scanner(Scanner::Grype));
         for wrong in ["osv:/does/not/exist", "clair", "osv"] {
             assert!(matches!(scanner("--scan", wrong), Err(CliError::Usage { .. })), "{wrong}");

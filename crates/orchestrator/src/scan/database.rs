@@ -1,9 +1,7 @@
-//! A directory of OSV records, read in one go on all processors.
+//! A directory of OSV records, or one archive, read in one go on all processors.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -13,32 +11,29 @@ use archway_attest::{
     vulnerability::osv::{Matcher, Matches, Outcome},
 };
 
-use super::ScanError;
+use super::{ScanError, records::Records};
 
-/// A record that is larger is refused, in bytes; the largest published ones have some megabytes.
-const MAX_RECORD: u64 = 64 * 1024 * 1024;
-/// Directories are followed so deep.
-const MAX_DEPTH: usize = 8;
-
-/// What the records below `directory` say about `catalogs`. All files called `*.json` are records.
-pub(super) fn look_up(directory: &Path, catalogs: &[Catalog]) -> Result<Outcome, ScanError> {
-    let mut files = Vec::new();
-    list(directory, 0, &mut files)?;
-    if files.is_empty() {
-        return Err(ScanError::Empty { path: directory.to_owned() });
+/// What the records at `path` say about `catalogs`.
+pub(super) fn look_up(path: &Path, catalogs: &[Catalog]) -> Result<Outcome, ScanError> {
+    let records = Records::list(path)?;
+    if records.len() == 0 {
+        return Err(ScanError::Empty { path: path.to_owned() });
     }
     let matcher = Matcher::new(catalogs);
     let next = AtomicUsize::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(records.len());
     let work = || {
         let mut matches = Matches::default();
         let mut bytes = Vec::new();
-        while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            read(path, &mut bytes)?;
-            let unusable = |source| ScanError::Record { path: path.clone(), source };
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= records.len() {
+                return Ok(matches);
+            }
+            records.read(number, &mut bytes)?;
+            let unusable = |source| ScanError::Record { path: records.name(number), source };
             matcher.record(&bytes, &mut matches).map_err(unusable)?;
         }
-        Ok(matches)
     };
     let parts: Vec<Result<Matches, ScanError>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
@@ -51,33 +46,13 @@ pub(super) fn look_up(directory: &Path, catalogs: &[Catalog]) -> Result<Outcome,
     Ok(matcher.outcome(all))
 }
 
-fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ScanError> {
-    let failed = |source: io::Error| ScanError::Read { path: directory.to_owned(), source };
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        let is_directory = entry.file_type().map_err(failed)?.is_dir();
-        if is_directory && depth < MAX_DEPTH {
-            list(&path, depth + 1, files)?;
-        } else if !is_directory && path.extension().is_some_and(|extension| extension == "json") {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), ScanError> {
-    let failed = |source: io::Error| ScanError::Read { path: path.to_owned(), source };
-    bytes.clear();
-    File::open(path).map_err(failed)?.take(MAX_RECORD + 1).read_to_end(bytes).map_err(failed)?;
-    match bytes.len() as u64 {
-        size if size > MAX_RECORD => Err(ScanError::TooLarge { path: path.to_owned(), size }),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, io::Write as _};
+
+    use flate2::{Compression, write::DeflateEncoder};
+    use rawzip::{CompressionMethod, ZipArchiveWriter};
+
     use super::*;
 
     #[test]
@@ -96,5 +71,73 @@ mod tests {
         assert_eq!((outcome.records, outcome.newest.as_deref()), (1, Some("2024-01-01T00:00:00Z")));
         fs::write(path.join("broken.json"), "{").unwrap();
         assert!(matches!(look_up(path, &[]), Err(ScanError::Record { .. })));
+    }
+
+    /// A zip archive with these members.
+    fn archive(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = ZipArchiveWriter::new(&mut bytes);
+        for (name, content) in members {
+            let (mut entry, config) = writer.new_file(name).compression_method(method).start().unwrap();
+            let descriptor = if method == CompressionMethod::STORE {
+                let mut data = config.wrap(&mut entry);
+                data.write_all(content).unwrap();
+                data.finish().unwrap().1
+            } else {
+                let mut data = config.wrap(DeflateEncoder::new(&mut entry, Compression::default()));
+                data.write_all(content).unwrap();
+                let (encoder, descriptor) = data.finish().unwrap();
+                encoder.finish().unwrap();
+                descriptor
+            };
+            entry.finish(descriptor).unwrap();
+        }
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn records_in_archives_are_read_where_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let record =
+            |id: &str, day: u8| format!(r#"{{"id": "{id}", "modified": "2024-01-0{day}T00:00:00Z"}}"#);
+        let records: Vec<(String, String)> =
+            (1..=5).map(|n| (format!("PYSEC-{n}.json"), record("PYSEC", n))).collect();
+        let mut members: Vec<(&str, &[u8])> =
+            records.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+        members.push(("readme.txt", b"no record"));
+        fs::create_dir(path.join("PyPI")).unwrap();
+        let zip = path.join("PyPI/all.zip");
+        fs::write(&zip, archive(&members, CompressionMethod::DEFLATE)).unwrap();
+        fs::write(path.join("npm.zip"), archive(&members[..2], CompressionMethod::STORE)).unwrap();
+        fs::write(path.join("DSA-1.json"), record("DSA-1", 9)).unwrap();
+        let outcome = look_up(path, &[]).unwrap();
+        assert_eq!((outcome.records, outcome.newest.as_deref()), (8, Some("2024-01-09T00:00:00Z")));
+        let outcome = look_up(&zip, &[]).unwrap();
+        assert_eq!((outcome.records, outcome.newest.as_deref()), (5, Some("2024-01-05T00:00:00Z")));
+    }
+
+    #[test]
+    fn damaged_archives_are_errors_that_name_the_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let zip = directory.path().join("all.zip");
+        let whole =
+            archive(&[("A-1.json", br#"{"id": "A-1"}"#), ("B-1.json", b"{")], CompressionMethod::STORE);
+        fs::write(&zip, &whole).unwrap();
+        match look_up(&zip, &[]) {
+            Err(ScanError::Record { path, .. }) => assert_eq!(path, zip.join("B-1.json")),
+            other => panic!("{other:?}"),
+        }
+        // Another byte than the checksum is of.
+        let mut damaged = whole.clone();
+        let at = damaged.windows(4).position(|bytes| bytes == b"\"A-1").unwrap();
+        damaged[at + 1] = b'X';
+        fs::write(&zip, &damaged).unwrap();
+        assert!(
+            matches!(look_up(&zip, &[]), Err(ScanError::Read { path, .. }) if path == zip.join("A-1.json"))
+        );
+        fs::write(&zip, &whole[..whole.len() - 30]).unwrap();
+        assert!(matches!(look_up(&zip, &[]), Err(ScanError::Read { path, .. }) if path == zip));
     }
 }

@@ -21,6 +21,7 @@ use crate::bom::Cataloged;
 
 mod database;
 mod program;
+mod records;
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct ScanSpec {
 /// Who knows the vulnerabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScanWith {
-    /// A directory of OSV records.
+    /// A directory of OSV records, or an archive of them.
     Osv(PathBuf),
     /// An installed program.
     Scanner(Scanner),
@@ -176,10 +177,10 @@ impl ScanReport {
 /// Looks for vulnerabilities of `images`.
 pub(crate) async fn scan(spec: &ScanSpec, images: &[Cataloged]) -> Result<ScanReport, ScanError> {
     let (scanner, mut found, database, mut gaps) = match &spec.with {
-        ScanWith::Osv(directory) => {
+        ScanWith::Osv(path) => {
             let catalogs: Vec<Catalog> = images.iter().map(|image| image.catalog.clone()).collect();
-            let directory = directory.clone();
-            let matching = tokio::task::spawn_blocking(move || database::look_up(&directory, &catalogs));
+            let path = path.clone();
+            let matching = tokio::task::spawn_blocking(move || database::look_up(&path, &catalogs));
             let outcome = matching.await.expect("matching does not panic")?;
             let database = Database { records: outcome.records, newest: outcome.newest };
             ("osv", outcome.vulnerabilities, Some(database), outcome.gaps)
