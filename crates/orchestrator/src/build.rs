@@ -7,9 +7,10 @@ use std::{
 };
 
 use archway_engine::{Built, BuiltImage, Failure, Job, LayerSettings, RemoteResults};
-use archway_oci::{Descriptor, annotations::Scope};
+use archway_oci::{Descriptor, Platform, annotations::Scope};
 use archway_report::{Event, Events, PlatformResult};
 use futures_util::future::join;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,8 @@ pub struct BuildReport {
     pub audits: Vec<BuiltAudit>,
     /// Known vulnerabilities, if they were looked for.
     pub scan: Option<ScanReport>,
+    /// How the image of each platform came to be, as buildx says it (`archway_attest::provenance::summary`), if provenance was asked for.
+    pub provenance: Vec<(Platform, Value)>,
     /// Tags and files that exist now.
     pub published: Vec<Published>,
     /// What failed, in the order in which it did. Platforms that were only stopped are not among it.
@@ -174,6 +177,7 @@ pub async fn build(
             .collect(),
         audits: Vec::new(),
         scan: None,
+        provenance: Vec::new(),
         published: Vec::new(),
         failures: ended.failures,
         is_partial: false,
@@ -204,6 +208,13 @@ struct Finished<'a> {
     layers: Option<LayerSettings>,
 }
 
+/// What was written, and what is known of it.
+struct Written {
+    index: Option<BuiltIndex>,
+    scan: Option<ScanReport>,
+    provenance: Vec<(Platform, Value)>,
+}
+
 impl Finished<'_> {
     /// Writes the outputs, then the build caches.
     async fn finish(&self, pushes: output::registry::LayerPushes, stop: &Stop, report: &mut BuildReport) {
@@ -217,7 +228,10 @@ impl Finished<'_> {
         // What exists is said, however it ended.
         report.published = publications.finish();
         match result {
-            Ok((index, scan)) => (report.index, report.scan) = (index.map(|index| index.descriptor), scan),
+            Ok(written) => {
+                report.index = written.index.map(|index| index.descriptor);
+                (report.scan, report.provenance) = (written.scan, written.provenance);
+            }
             Err(failure) => return report.failures.push(failure),
         }
         report.is_partial = !missing.is_empty();
@@ -241,7 +255,7 @@ impl Finished<'_> {
         pushes: output::registry::LayerPushes,
         publications: &mut Publications<'_>,
         audits: &mut Vec<BuiltAudit>,
-    ) -> Result<(Option<BuiltIndex>, Option<ScanReport>), Error> {
+    ) -> Result<Written, Error> {
         let (context, targets) = (self.context, self.targets);
         let images: Vec<BuiltImage> = self.platforms.iter().filter_map(|built| built.image.clone()).collect();
         *audits = verify::audit_built(context, &self.request.audit, &images).await?;
@@ -263,7 +277,11 @@ impl Finished<'_> {
         let product =
             Product { platforms: self.platforms, images: &images, index: index.as_ref(), said: &said };
         output::write_all(context, &self.request.publication, targets, product, pushes, publications).await?;
-        Ok((index, examined.scan))
+        let summaries = said.iter().map(|said| said.iter().find_map(|one| one.summary.clone()));
+        let provenance = self.platforms.iter().zip(summaries);
+        let provenance =
+            provenance.filter_map(|(built, summary)| Some((built.platform.clone(), summary?))).collect();
+        Ok(Written { index, scan: examined.scan, provenance })
     }
 
     /// Writes the build caches, all of them whatever becomes of the others.

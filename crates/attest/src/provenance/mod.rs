@@ -183,6 +183,12 @@ pub fn attestation(facts: &Facts, options: &Options) -> Attestation {
     }
 }
 
+/// What buildx says of the facts to whoever asked for the build: version 0.2 of the predicate, whatever is attached, without
+/// steps and metadata.
+pub fn summary(facts: &Facts, options: &Options) -> Value {
+    serde_json::to_value(v0_2::summary(&Said::new(facts, options))).expect("plain data")
+}
+
 /// What is said of the facts, in parts that both versions have, each under a name of its own.
 struct Said<'a> {
     facts: &'a Facts,

@@ -13,7 +13,8 @@ pub(super) struct Predicate<'a> {
     invocation: Invocation<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     build_config: Option<&'a BuildConfig<'a>>,
-    metadata: Metadata<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     materials: Vec<Material<'a>>,
 }
@@ -100,7 +101,7 @@ pub(super) fn predicate<'a>(said: &'a Said<'a>) -> Predicate<'a> {
             },
         },
         build_config: said.build_config.as_ref(),
-        metadata: Metadata {
+        metadata: Some(Metadata {
             build_started_on,
             build_finished_on,
             completeness: Completeness {
@@ -111,7 +112,12 @@ pub(super) fn predicate<'a>(said: &'a Said<'a>) -> Predicate<'a> {
             reproducible: said.reproducible,
             hermetic: said.hermetic,
             extra: &said.extra,
-        },
+        }),
         materials: facts.dependencies.iter().filter_map(material).collect(),
     }
+}
+
+/// The predicate without steps and metadata.
+pub(super) fn summary<'a>(said: &'a Said<'a>) -> Predicate<'a> {
+    Predicate { build_config: None, metadata: None, ..predicate(said) }
 }

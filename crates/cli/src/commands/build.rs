@@ -364,6 +364,14 @@ fn metadata(request: &BuildRequest, report: &BuildReport) -> Value {
     if let Some(scan) = scanned(report) {
         metadata.insert("vulnerabilities".into(), json!(scan.vulnerabilities));
     }
+    for (platform, provenance) in &report.provenance {
+        let key = "buildx.build.provenance";
+        let key = match report.platforms.len() {
+            1 => key.to_owned(),
+            _ => format!("{key}/{platform}"),
+        };
+        metadata.insert(key, provenance.clone());
+    }
     metadata.insert("archway.platforms".into(), platforms(report));
     Value::Object(metadata)
 }

@@ -92,7 +92,13 @@ fn provenance_says_how_each_platform_came_to_be() {
     scene.file("data", "data\n");
     let asked = ["--provenance=true", "--build-arg", "VERSION=7", "--target", "app", "--label", "a=b"];
     let push = ["--push", "-t", &scene.image("1"), "-t", &scene.image("2"), "--platform", TWO];
-    scene.build(&[&push[..], &asked].concat()).succeeded();
+    let metadata = ["--metadata-file", "meta.json"];
+    scene.build(&[&push[..], &asked, &metadata].concat()).succeeded();
+
+    let summary = &scene.json("meta.json")["buildx.build.provenance/linux/arm64"];
+    assert_eq!(summary["invocation"]["parameters"]["platform"], "linux/arm64");
+    assert_eq!(summary["materials"][0]["digest"]["sha256"], base_digest(&scene));
+    assert_eq!((&summary["buildConfig"], &summary["metadata"]), (&Value::Null, &Value::Null));
 
     let attested = Attested::read(&scene, &scene.image("1"));
     assert_eq!(attested.statements.len(), 2);

@@ -15,6 +15,7 @@ mod url;
 use archway_attest::{Attached, Attestation, attach, provenance::Options, purl, sbom::Format};
 use archway_engine::{Built, BuiltImage};
 use archway_oci::Reference;
+use serde_json::Value;
 
 use crate::{Context, Error, Prepared, bom::Cataloged, output::Target, request::BuildRequest};
 
@@ -83,6 +84,8 @@ pub(crate) struct Said {
     pub(crate) attestation: Attestation,
     /// The name of its file where outputs are files; `None`: it is for images only.
     pub(crate) filename: Option<String>,
+    /// What whoever asked for the build is told of it.
+    pub(crate) summary: Option<Value>,
 }
 
 /// Whether a target can hold what is said.
@@ -105,12 +108,14 @@ pub(crate) async fn say(
             said.push(Said {
                 attestation: archway_attest::provenance::attestation(&facts, &spec.options),
                 filename: (!spec.inline_only).then(|| spec.filename.clone()),
+                summary: Some(archway_attest::provenance::summary(&facts, &spec.options)),
             });
         }
     }
     if let Some(spec) = &request.attestations.sbom {
         for (said, image) in said.iter_mut().zip(cataloged) {
-            said.push(Said { attestation: image.document(spec.format), filename: spec.filename.clone() });
+            let (attestation, filename) = (image.document(spec.format), spec.filename.clone());
+            said.push(Said { attestation, filename, summary: None });
         }
     }
     Ok(said)
