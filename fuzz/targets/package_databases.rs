@@ -6,15 +6,18 @@ use archway_attest::packages::Databases;
 use archway_layer::contents::{HEAD, Meta, Selector as _};
 use libfuzzer_sys::fuzz_target;
 
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 13] = [
     "etc/os-release",
     "var/lib/dpkg/status",
     "usr/share/doc/a/copyright",
     "lib/apk/db/installed",
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/Packages.db",
+    "var/lib/rpm/Packages",
     "a/b.dist-info/METADATA",
     "node_modules/a/package.json",
+    "gems/specifications/a.gemspec",
+    "app.jar",
     "bin/program",
     "bin/other",
 ];

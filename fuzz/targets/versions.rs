@@ -5,7 +5,15 @@
 use archway_attest::vulnerability::version::Scheme;
 use libfuzzer_sys::fuzz_target;
 
-const SCHEMES: [Scheme; 5] = [Scheme::Dpkg, Scheme::Apk, Scheme::Rpm, Scheme::SemVer, Scheme::Pep440];
+const SCHEMES: [Scheme; 7] = [
+    Scheme::Dpkg,
+    Scheme::Apk,
+    Scheme::Rpm,
+    Scheme::SemVer,
+    Scheme::Pep440,
+    Scheme::Maven,
+    Scheme::Gem,
+];
 
 fuzz_target!(|input: (&str, &str)| {
     let (left, right) = input;
