@@ -18,7 +18,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{peers, tools, watchdog::Watchdog};
+use crate::{peers, registry::free_port, tools, watchdog::Watchdog};
 
 /// The release that results are compared with.
 pub const VERSION: &str = "v0.32.2";
@@ -27,6 +27,35 @@ pub const VERSION: &str = "v0.32.2";
 pub const DIRECTORY: &str = "ARCHWAY_PEERS";
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Another process may take the free port before the daemon does.
+const START_ATTEMPTS: usize = 5;
+
+/// How to start a daemon. It always listens on a Unix socket of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Registries (`localhost:5000`) that it reads over plain HTTP.
+    pub registries: Vec<String>,
+    /// Listen on a free port of the loopback address, too.
+    pub tcp: Option<Tcp>,
+    /// What it says it builds for, its own platform first (`linux/arm64`); empty: what it finds out.
+    pub platforms: Vec<String>,
+}
+
+/// How a daemon is spoken to over TCP.
+#[derive(Debug, Clone)]
+pub enum Tcp {
+    /// By anybody, in the clear.
+    Plain,
+    /// With TLS, by who has a certificate. Files in PEM form.
+    Mutual {
+        /// Certificates that clients' must come from.
+        authority: PathBuf,
+        /// The daemon's certificate.
+        certificate: PathBuf,
+        /// The daemon's key.
+        key: PathBuf,
+    },
+}
 
 /// Why BuildKit did not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +96,23 @@ impl Programs {
         self.directory.join("language")
     }
 
-    /// Starts a daemon that reads `registries` (`localhost:5000`) over plain HTTP, and waits until it answers.
+    /// Starts a daemon, and waits until it answers.
     ///
     /// # Errors
     /// When it cannot be started, which takes root, or does not answer in time.
-    pub fn start(&self, registries: &[String]) -> Result<Buildkit, BuildkitError> {
-        self.start_with(|own| configuration(own, registries))
+    pub fn start(&self, options: &Options) -> Result<Buildkit, BuildkitError> {
+        let mut attempts = 1;
+        loop {
+            let port = options.tcp.as_ref().map(|_| free_port()).transpose()?;
+            match self.start_once(port, |own| configuration(own, options, port)) {
+                Err(BuildkitError::NotReady { log })
+                    if attempts < START_ATTEMPTS && log.contains("address already in use") =>
+                {
+                    attempts += 1;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Starts a daemon with the `buildkitd.toml` that `configuration` gives for its directory, and waits until
@@ -81,10 +121,17 @@ impl Programs {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(&self, configuration: impl FnOnce(&Path) -> String) -> Result<Buildkit, BuildkitError> {
+        self.start_once(None, configuration)
+    }
+
+    fn start_once(
+        &self,
+        port: Option<u16>,
+        configuration: impl FnOnce(&Path) -> String,
+    ) -> Result<Buildkit, BuildkitError> {
         let directory = tempfile::Builder::new().prefix("archway-buildkit-").tempdir()?;
         let own = directory.path();
         fs::write(own.join("buildkitd.toml"), configuration(own))?;
-        let log = own.join("log");
         let process = self
             .command("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child=KILL"])
@@ -97,12 +144,12 @@ impl Programs {
             .env("TMPDIR", own)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log)?)
+            .stderr(fs::File::create(own.join("log"))?)
             .spawn()?;
         let watchdog = Watchdog::start(process.id(), own);
         let running = Running { process, watchdog: Some(watchdog?) };
-        let mut buildkit = Buildkit { running, programs: self.clone(), directory };
-        buildkit.wait_until_ready(&log)?;
+        let mut buildkit = Buildkit { running, programs: self.clone(), directory, port };
+        buildkit.wait_until_ready()?;
         Ok(buildkit)
     }
 
@@ -128,17 +175,27 @@ fn path(own: &Path) -> io::Result<OsString> {
     env::join_paths([directory].into_iter().chain(env::split_paths(&inherited))).map_err(io::Error::other)
 }
 
-fn configuration(own: &Path, registries: &[String]) -> String {
+fn configuration(own: &Path, options: &Options, port: Option<u16>) -> String {
     let directory = own.display();
+    let mut addresses = format!("\"unix://{directory}/socket\"");
+    if let Some(port) = port {
+        addresses += &format!(", \"tcp://127.0.0.1:{port}\"");
+    }
     let mut text = format!(
         "root = \"{directory}/root\"\n\
          insecure-entitlements = [\"network.host\", \"security.insecure\"]\n\
-         [grpc]\naddress = [\"unix://{directory}/socket\"]\n\
-         [cdi]\ndisabled = true\n\
-         [worker.containerd]\nenabled = false\n\
-         [worker.oci]\nenabled = true\nsnapshotter = \"overlayfs\"\ngc = false\nnetworkMode = \"host\"\n"
+         [grpc]\naddress = [{addresses}]\n"
     );
-    for registry in registries {
+    if let Some(Tcp::Mutual { authority, certificate, key }) = &options.tcp {
+        text += &format!("[grpc.tls]\nca = {authority:?}\ncert = {certificate:?}\nkey = {key:?}\n");
+    }
+    text += "[cdi]\ndisabled = true\n\
+         [worker.containerd]\nenabled = false\n\
+         [worker.oci]\nenabled = true\nsnapshotter = \"overlayfs\"\ngc = false\nnetworkMode = \"host\"\n";
+    if !options.platforms.is_empty() {
+        text += &format!("platforms = {:?}\n", options.platforms);
+    }
+    for registry in &options.registries {
         text += &format!("[registry.\"{registry}\"]\nhttp = true\n");
     }
     text
@@ -151,19 +208,57 @@ pub struct Buildkit {
     running: Running,
     programs: Programs,
     directory: TempDir,
+    port: Option<u16>,
 }
 
 impl Buildkit {
+    /// `None` where it cannot be started: the test is to be skipped.
+    ///
+    /// # Panics
+    /// Where it cannot and every test must run ([`tools::skip`]), or if it does not answer.
+    pub fn required(options: &Options) -> Option<Self> {
+        let Some(programs) = Programs::find() else {
+            tools::skip(&format!("buildkitd {VERSION} is not built: scripts/peers builds it, with Go"));
+            return None;
+        };
+        let is_root = rustix::process::geteuid().is_root() || tools::skip("only root can run buildkitd");
+        let can_start = is_root && tools::require("runc");
+        can_start.then(|| programs.start(options).expect("the daemon starts"))
+    }
+
+    /// Where it listens: its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    /// Where it listens on 127.0.0.1, if it does ([`Options::tcp`]).
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.directory.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Process id of the daemon itself, for signals; `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        let parent = self.running.process.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+        children.split_ascii_whitespace().next()?.parse().ok()
+    }
+
     /// `buildctl` for this daemon, its arguments still to come.
     pub fn buildctl(&self) -> Command {
         let mut command = self.programs.command(self.programs.directory.join("buildctl"));
-        command.arg("--addr").arg(format!("unix://{}/socket", self.directory.path().display()));
+        command.arg("--addr").arg(format!("unix://{}", self.socket().display()));
         // Docker's credentials of whoever runs this have no part in it.
         command.env("DOCKER_CONFIG", self.directory.path());
         command
     }
 
-    fn wait_until_ready(&mut self, log: &Path) -> Result<(), BuildkitError> {
+    fn wait_until_ready(&mut self) -> Result<(), BuildkitError> {
         let started = Instant::now();
         while started.elapsed() < START_LIMIT && self.running.process.try_wait()?.is_none() {
             let answer = self
@@ -177,8 +272,7 @@ impl Buildkit {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        let log = fs::read(log).unwrap_or_default();
-        Err(BuildkitError::NotReady { log: String::from_utf8_lossy(&log).into_owned() })
+        Err(BuildkitError::NotReady { log: self.log() })
     }
 }
 
@@ -236,10 +330,25 @@ mod tests {
 
     #[test]
     fn registries_are_read_over_plain_http() {
-        let text = configuration(Path::new("/d"), &["localhost:5000".into()]);
+        let options = Options { registries: vec!["localhost:5000".into()], ..Options::default() };
+        let text = configuration(Path::new("/d"), &options, None);
         assert!(
             text.contains("root = \"/d/root\"")
+                && text.contains("address = [\"unix:///d/socket\"]\n")
                 && text.ends_with("[registry.\"localhost:5000\"]\nhttp = true\n")
         );
+    }
+
+    #[test]
+    fn a_port_can_ask_for_certificates() {
+        let tls = Tcp::Mutual { authority: "/a".into(), certificate: "/c".into(), key: "/k".into() };
+        let options = Options { tcp: Some(tls), platforms: vec!["linux/arm64".into()], ..Options::default() };
+        let text = configuration(Path::new("/d"), &options, Some(77));
+        assert!(
+            text.contains(
+                "address = [\"unix:///d/socket\", \"tcp://127.0.0.1:77\"]\n[grpc.tls]\nca = \"/a\"\n"
+            )
+        );
+        assert!(text.ends_with("platforms = [\"linux/arm64\"]\n"));
     }
 }

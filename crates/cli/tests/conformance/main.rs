@@ -95,8 +95,9 @@ fn compare_all(fixtures: &[Fixture]) -> Report {
     }
     let servers = Servers::start();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let options = buildkit::Options { registries: vec![servers.registry()], ..Default::default() };
     let suite = Suite {
-        buildkit: programs.start(&[servers.registry()]).unwrap(),
+        buildkit: programs.start(&options).unwrap(),
         archway: Cli::new(env!("CARGO_BIN_EXE_archway")).unwrap(),
         servers,
         started,
