@@ -211,29 +211,34 @@ async fn a_manifest_without_its_blobs_is_refused() {
 
 #[tokio::test]
 async fn a_password_is_asked_for_and_checked() {
-    if !tools::require_each(&["docker-registry", "skopeo"]) {
+    if !tools::require_each(&["docker-registry", "skopeo", "openssl"]) {
         return;
     }
-    let registry = Options { htpasswd: true, ..Options::default() }.start().unwrap();
-    let (image, reference) = (Image::new(b"layer"), parse(registry.reference("app:1")));
-    let error = image.push(&client(), &reference, &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Unauthorized { .. }), "{error:?}");
+    let (password, tokens) =
+        (Options { htpasswd: true, ..Options::default() }, Options { tokens: true, ..Options::default() });
+    for options in [password, tokens] {
+        let registry = options.start().unwrap();
+        let (image, reference) = (Image::new(b"layer"), parse(registry.reference("app:1")));
+        let error = image.push(&client(), &reference, &[]).await.unwrap_err();
+        assert!(matches!(error, Error::Unauthorized { .. }), "{error:?}");
 
-    for (password, good) in [(PASSWORD, true), ("wrong", false)] {
-        let credential = Credential::Password { username: USER.into(), password: password.into() };
-        let checked = client().check_login(&registry.host(), &credential).await;
-        assert_eq!(checked.is_ok(), good, "{checked:?}");
+        for (password, good) in [(PASSWORD, true), ("wrong", false)] {
+            let credential = Credential::Password { username: USER.into(), password: password.into() };
+            let checked = client().check_login(&registry.host(), &credential).await;
+            assert_eq!(checked.is_ok(), good, "{checked:?}");
 
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("config.json");
-        let auth = STANDARD.encode(format!("{USER}:{password}"));
-        let config: Value = json!({ "auths": { registry.host(): { "auth": auth } } });
-        std::fs::write(&path, config.to_string()).unwrap();
-        let credentials = Keychain::of_files([path]);
-        let client = Client::new(ClientOptions { credentials, ..ClientOptions::default() });
-        assert_eq!(image.push(&client, &reference, &[]).await.is_ok(), good);
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("config.json");
+            let auth = STANDARD.encode(format!("{USER}:{password}"));
+            let config: Value = json!({ "auths": { registry.host(): { "auth": auth } } });
+            std::fs::write(&path, config.to_string()).unwrap();
+            let credentials = Keychain::of_files([path]);
+            let client = Client::new(ClientOptions { credentials, ..ClientOptions::default() });
+            assert_eq!(image.push(&client, &reference, &[]).await.is_ok(), good);
+        }
+        read_back(&Skopeo::with_credentials(USER, PASSWORD), &reference, &image);
+        assert_eq!(registry.token_requests().is_empty(), !options.tokens);
     }
-    read_back(&Skopeo::with_credentials(USER, PASSWORD), &reference, &image);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Debian's `docker-registry` on a loopback port, with storage of its own.
 
 mod access_log;
+mod token_server;
 
 use std::{
     fs,
@@ -16,7 +17,8 @@ use tempfile::TempDir;
 
 pub use access_log::Request;
 
-use crate::{certificate, process::ProcessError, watchdog::Watchdog};
+use self::token_server::TokenServer;
+use crate::{certificate, process::ProcessError, watchdog::Watchdog, web};
 
 /// The one user of a registry that asks for credentials.
 pub const USER: &str = "archway";
@@ -56,6 +58,8 @@ pub struct Options {
     pub port: u16,
     /// Ask for [`USER`] and [`PASSWORD`].
     pub htpasswd: bool,
+    /// Ask for tokens of a token server of its own, which takes [`USER`] and [`PASSWORD`].
+    pub tokens: bool,
     /// Speak TLS, with a certificate for `localhost` and `127.0.0.1` signed by [`RealRegistry::ca_file`].
     pub tls: bool,
     /// Send uploads to plain HTTP, which nobody answers if there is TLS.
@@ -76,22 +80,24 @@ impl Options {
         if self.tls {
             certificate::make(directory.path())?;
         }
+        let tokens = self.tokens.then(|| TokenServer::start(directory.path())).transpose()?;
+        let realm = tokens.as_ref().map(TokenServer::realm);
         let attempts = if self.port == 0 { START_ATTEMPTS } else { 1 };
-        let mut result = self.launch(directory.path());
+        let mut result = self.launch(directory.path(), realm.as_deref());
         for _ in 1..attempts {
             if result.is_ok() {
                 break;
             }
-            result = self.launch(directory.path());
+            result = self.launch(directory.path(), realm.as_deref());
         }
-        result.map(|running| RealRegistry { running, directory })
+        result.map(|running| RealRegistry { running, tokens, directory })
     }
 
-    fn launch(&self, directory: &Path) -> Result<Running, RegistryError> {
+    fn launch(&self, directory: &Path, realm: Option<&str>) -> Result<Running, RegistryError> {
         let port = if self.port == 0 { free_port()? } else { self.port };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         fs::write(directory.join("htpasswd"), HTPASSWD)?;
-        fs::write(directory.join("config.yml"), self.configuration(directory, address))?;
+        fs::write(directory.join("config.yml"), self.configuration(directory, address, realm))?;
         let log = self.log.clone().unwrap_or_else(|| directory.join("log"));
         let output = fs::File::create(&log)?;
         let process = Command::new(PROGRAM)
@@ -108,7 +114,7 @@ impl Options {
         Ok(running)
     }
 
-    fn configuration(&self, directory: &Path, address: SocketAddr) -> String {
+    fn configuration(&self, directory: &Path, address: SocketAddr, realm: Option<&str>) -> String {
         let own = directory.display();
         let mut text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: \"{own}/storage\"}}\n  \
@@ -117,6 +123,14 @@ impl Options {
         );
         if self.htpasswd {
             text += &format!("auth:\n  htpasswd: {{realm: archway-testkit, path: \"{own}/htpasswd\"}}\n");
+        }
+        if let Some(realm) = realm {
+            let (name, certificate) = (token_server::NAME, token_server::certificate(directory));
+            text += &format!(
+                "auth:\n  token: {{realm: \"{realm}\", service: {name}, issuer: {name}, \
+                 rootcertbundle: \"{}\"}}\n",
+                certificate.display()
+            );
         }
         text += &format!("http:\n  addr: \"{address}\"\n  secret: archway-testkit\n");
         if self.plain_uploads {
@@ -135,6 +149,7 @@ impl Options {
 pub struct RealRegistry {
     // Dropped in this order: first the process, then its files.
     running: Running,
+    tokens: Option<TokenServer>,
     directory: TempDir,
 }
 
@@ -175,6 +190,11 @@ impl RealRegistry {
     pub fn requests(&self) -> io::Result<Vec<Request>> {
         let text = fs::read(&self.running.log)?;
         Ok(String::from_utf8_lossy(&text).lines().filter_map(Request::parse).collect())
+    }
+
+    /// What its token server was asked so far; nothing if it has none.
+    pub fn token_requests(&self) -> Vec<web::Request> {
+        self.tokens.as_ref().map(TokenServer::requests).unwrap_or_default()
     }
 
     /// The certificate authority of a registry with TLS, PEM.
