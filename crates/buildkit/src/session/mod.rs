@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use archway_oci::Reference;
 use archway_registry::Client;
 use archway_source::Snapshot;
-use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Status, metadata::MetadataValue, service::Routes};
 
 use crate::{Daemon, daemon::MAX_MESSAGE, proto};
@@ -96,7 +96,7 @@ impl fmt::Debug for Secret {
 pub(crate) struct Session {
     id: String,
     problems: Problems,
-    server: JoinHandle<()>,
+    _end: DropGuard,
 }
 
 impl Session {
@@ -126,9 +126,10 @@ impl Session {
             headers.append("x-docker-expose-session-grpc-method", MetadataValue::from_static(method));
         }
         let incoming = daemon.control().session(request).await?.into_inner();
-        let stream = transport::Transport::new(incoming, ours);
-        let server = tokio::spawn(async move {
-            // It ends with the connection, which everything else on it notices as well.
+        let end = CancellationToken::new();
+        let stream = transport::Transport::new(incoming, ours, end.clone());
+        tokio::spawn(async move {
+            // Its one connection has a task of its own, which ends with the transport.
             let _ = tonic::transport::Server::builder()
                 .initial_stream_window_size(4 << 20)
                 .initial_connection_window_size(16 << 20)
@@ -138,7 +139,7 @@ impl Session {
                 ))))
                 .await;
         });
-        Ok(Self { id, problems, server })
+        Ok(Self { id, problems, _end: end.drop_guard() })
     }
 
     /// Its name, for the request that uses it.
@@ -149,12 +150,6 @@ impl Session {
     /// What a daemon's message about a failed build comes from, if it was something that it did not get here.
     pub(crate) fn cause_of(&self, message: &str) -> Option<SessionError> {
         self.problems.cause_of(message)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
 };
-use tokio_util::sync::PollSender;
+use tokio_util::sync::{CancellationToken, PollSender, WaitForCancellationFutureOwned};
 use tonic::{Streaming, transport::server::Connected};
 
 use crate::proto::control::BytesMessage;
@@ -35,11 +35,17 @@ pub(super) struct Transport {
     /// What of the last message was not read yet.
     rest: Bytes,
     outgoing: PollSender<BytesMessage>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Transport {
-    pub(super) fn new(incoming: Streaming<BytesMessage>, outgoing: PollSender<BytesMessage>) -> Self {
-        Self { incoming, rest: Bytes::new(), outgoing }
+    /// The connection ends when `ended` is cancelled, as if the daemon had hung up.
+    pub(super) fn new(
+        incoming: Streaming<BytesMessage>,
+        outgoing: PollSender<BytesMessage>,
+        ended: CancellationToken,
+    ) -> Self {
+        Self { incoming, rest: Bytes::new(), outgoing, ended: Box::pin(ended.cancelled_owned()) }
     }
 }
 
@@ -55,6 +61,9 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         while self.rest.is_empty() {
             match ready!(self.incoming.poll_next_unpin(cx)) {
                 Some(Ok(message)) => self.rest = message.data.into(),
