@@ -246,10 +246,10 @@ fn source_of<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> 
             return Some(found);
         }
         // The inner error of an io::Error is not its source, its source is.
-        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            if let Some(found) = source_of::<E>(inner) {
-                return Some(found);
-            }
+        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
+            && let Some(found) = source_of::<E>(inner)
+        {
+            return Some(found);
         }
         current = error.source();
     }

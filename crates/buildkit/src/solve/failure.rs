@@ -99,7 +99,10 @@ impl SolveError {
         if let Some(code) = exit_code(&message) {
             return Self::Exit { code, failed };
         }
-        let reason = reason(&message, failed.step.as_deref());
+        let reason = match (&failed.step, progress.is_exported()) {
+            (None, true) => Reason::PushFailed,
+            (step, _) => reason(&message, step.as_deref()),
+        };
         if let Some(source) = cause {
             let reason = source.reason().unwrap_or(reason);
             return Self::Session { endpoint: endpoint.clone(), source, reason, failed };
@@ -150,7 +153,9 @@ fn reason(message: &str, step: Option<&str>) -> Reason {
         Reason::PushFailed
     } else if says("failed to calculate checksum of ref") || is_copy && says("not found") {
         Reason::SourceMissing
-    } else if says("failed to resolve source metadata")
+    } else if step
+        .is_some_and(|step| step.starts_with("[internal] load metadata for") || step.contains("] FROM "))
+        || says("failed to resolve source metadata")
         || says("failed to copy: ")
         || says("pull access denied")
     {
@@ -244,6 +249,8 @@ mod tests {
             (missing, Some("[2/2] COPY x ."), Reason::SourceMissing),
             (pull, None, Reason::ImagePullFailed),
             (push, Some("exporting to image"), Reason::PushFailed),
+            ("no credentials", Some("[internal] load metadata for r.example/x:1"), Reason::ImagePullFailed),
+            ("no credentials", Some("[1/2] FROM r.example/x:1"), Reason::ImagePullFailed),
             ("write /x: no space left on device", Some("[2/2] RUN x"), Reason::BuilderFailed),
             ("something", Some("[2/2] RUN x"), Reason::StepFailed),
         ] {

@@ -128,6 +128,14 @@ impl Progress {
         Some(failed.0)
     }
 
+    /// Whether an image is complete: what then fails is its push, which is no vertex.
+    pub(super) fn is_exported(&self) -> bool {
+        let is_end = |known: &Known| {
+            known.name.starts_with("exporting to") && known.finished == Some(StepOutcome::Done)
+        };
+        self.vertices.values().any(is_end)
+    }
+
     fn vertex(&mut self, vertex: Vertex) {
         if !self.vertices.contains_key(&vertex.digest) {
             if self.vertices.len() == MAX_STEPS {
