@@ -180,19 +180,13 @@ fn routes(
         routes = routes.add_service(service);
         methods.extend(auth::METHODS);
     }
-    if !lent.secrets.is_empty() {
-        let service = proto::secrets::secrets_server::SecretsServer::new(secrets::Secrets::new(
-            lent.secrets,
-            problems.clone(),
-        ));
-        routes = routes.add_service(service);
-        methods.push("/moby.buildkit.secrets.v1.Secrets/GetSecret");
-    }
-    if !lent.ssh.is_empty() {
-        let service = proto::ssh::ssh_server::SshServer::new(ssh::Agents::new(lent.ssh, problems.clone()));
-        routes = routes.add_service(service);
-        methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
-    }
+    // Also if there are none: what a step then does not get is named.
+    let secrets = secrets::Secrets::new(lent.secrets, problems.clone());
+    routes = routes.add_service(proto::secrets::secrets_server::SecretsServer::new(secrets));
+    methods.push("/moby.buildkit.secrets.v1.Secrets/GetSecret");
+    let agents = ssh::Agents::new(lent.ssh, problems.clone());
+    routes = routes.add_service(proto::ssh::ssh_server::SshServer::new(agents));
+    methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
     if !lent.receivers.is_empty() {
         let service =
             proto::filesync::file_send_server::FileSendServer::new(receive::Files::new(lent.receivers))
