@@ -77,6 +77,12 @@ impl Snapshot {
         self.special.iter().map(|(path, kind)| (path.as_str(), *kind))
     }
 
+    /// Paths of what could not be looked at, and why. Something in a directory among them may be missing from
+    /// [`Self::entries`].
+    pub fn obstacles(&self) -> impl Iterator<Item = (&str, &Obstacle)> {
+        self.obstacles.iter().map(|(path, obstacle)| (path.as_str(), obstacle))
+    }
+
     /// The entry at `path` (cleaned, relative to the context; empty for the root).
     pub fn entry(&self, path: &str) -> Option<&Entry> {
         self.entries.get(self.position(path)?)

@@ -80,7 +80,7 @@ impl SourceFile {
     }
 
     /// The error for a failure to read.
-    pub(crate) fn unreadable(&self, error: &io::Error) -> SourceError {
+    pub fn unreadable(&self, error: &io::Error) -> SourceError {
         let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
         SourceError::Unreadable { path: self.path.clone(), source: Obstacle::System(errno) }
     }

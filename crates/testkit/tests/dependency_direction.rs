@@ -137,7 +137,7 @@ const ROOMS: &[Room] = &[
     ("graph", &["dockerfile", "oci", "remote", "report"], &[]),
     ("sandbox", &["oci"], &[Async, Kernel, RawKernel]),
     ("engine", ENGINE_ROOMS, &[Async, Kernel]),
-    ("buildkit", &["oci", "registry", "report", "source"], &[Async, Network]),
+    ("buildkit", &["dockerfile", "oci", "registry", "report", "source"], &[Async, Network]),
     ("check", &["dockerfile", "graph", "oci"], &[]),
     // The network is Docker's socket, for `--load`; registries are `registry`'s.
     ("orchestrator", ORCHESTRATOR_ROOMS, &[Async, Network, Kernel]),

@@ -23,6 +23,7 @@ use tonic::{Request, Status, metadata::MetadataValue, service::Routes};
 
 use crate::{Daemon, daemon::MAX_MESSAGE, proto};
 
+pub use files::Sent;
 pub use problem::SessionError;
 pub use receive::Receiver;
 
@@ -33,6 +34,8 @@ use self::problem::Problems;
 pub struct Lent {
     /// Directories, by the names that the build knows them by: `context`, `dockerfile`, those of named contexts.
     pub directories: BTreeMap<String, Directory>,
+    /// Counts what is sent of the directories. Clones of this share it.
+    pub sent: Arc<Sent>,
     /// Who knows the credentials for registries.
     pub registry: Option<Client>,
     /// Values of `--secret`, by id.
@@ -163,10 +166,13 @@ fn routes(
     let mut methods = vec!["/grpc.health.v1.Health/Check"];
     let mut routes = Routes::new(proto::health::health_server::HealthServer::new(health::Health));
     if !lent.directories.is_empty() {
-        let service =
-            proto::files::file_sync_server::FileSyncServer::new(files::Files::new(lent.directories))
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE);
+        let service = proto::files::file_sync_server::FileSyncServer::new(files::Files::new(
+            lent.directories,
+            lent.sent,
+            problems.clone(),
+        ))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
         routes = routes.add_service(service);
         methods.push("/moby.filesync.v1.FileSync/DiffCopy");
     }
@@ -188,9 +194,11 @@ fn routes(
     routes = routes.add_service(proto::ssh::ssh_server::SshServer::new(agents));
     methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
     if !lent.receivers.is_empty() {
-        let service =
-            proto::filesync::file_send_server::FileSendServer::new(receive::Files::new(lent.receivers))
-                .max_decoding_message_size(MAX_MESSAGE);
+        let service = proto::filesync::file_send_server::FileSendServer::new(receive::Files::new(
+            lent.receivers,
+            problems.clone(),
+        ))
+        .max_decoding_message_size(MAX_MESSAGE);
         routes = routes.add_service(service);
         methods.push("/moby.filesync.v1.FileSend/DiffCopy");
     }

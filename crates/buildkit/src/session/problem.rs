@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use archway_dockerfile::ignore::IgnoreError;
 use archway_report::Reason;
+use archway_source::SourceError;
 use tonic::{Code, Status};
 
 /// Problems that are kept: a daemon can make as many as it likes.
@@ -17,6 +19,23 @@ const MAX_KEPT: usize = 64;
 /// Why a daemon did not get what it asked this machine for.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// A file of a directory that was lent.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The patterns of files that the daemon asked for.
+    #[error("the files of `{directory}` that the build needs cannot be told")]
+    Patterns {
+        /// Name of the directory.
+        directory: String,
+        /// What is wrong with one.
+        source: IgnoreError,
+    },
+    /// The image that the daemon sent cannot be written.
+    #[error("cannot write the image that the daemon sends")]
+    Receive {
+        /// Why.
+        source: io::Error,
+    },
     /// A registry, its token server, or the user's credentials for it.
     #[error(transparent)]
     Registry(#[from] archway_registry::Error),
@@ -52,6 +71,9 @@ impl SessionError {
     /// The class of a build that fails because of it; `None` if that depends on what the daemon was doing.
     pub fn reason(&self) -> Option<Reason> {
         match self {
+            Self::Source(SourceError::SourceChanged { .. }) => Some(Reason::SourceChanged),
+            Self::Source(_) | Self::Patterns { .. } => Some(Reason::SourceMissing),
+            Self::Receive { .. } => Some(Reason::BuilderFailed),
             // Pulling or pushing.
             Self::Registry(_) | Self::InTheClear { .. } => None,
             Self::NoSecret { .. } | Self::NoAgent { .. } | Self::Agent { .. } => Some(Reason::StepFailed),
@@ -76,7 +98,11 @@ impl SessionError {
             ) => Code::PermissionDenied,
             Self::NoSecret { .. } | Self::NoAgent { .. } => Code::NotFound,
             // Not `Unavailable`, which daemons take for "nobody is there" and go on without.
-            Self::Registry(_) | Self::Agent { .. } => Code::FailedPrecondition,
+            Self::Registry(_)
+            | Self::Agent { .. }
+            | Self::Source(_)
+            | Self::Patterns { .. }
+            | Self::Receive { .. } => Code::FailedPrecondition,
         }
     }
 }
