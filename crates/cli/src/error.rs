@@ -3,14 +3,16 @@
 use std::{fmt::Display, io};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use archway_buildkit::{ConnectError, SolveError};
 use archway_cache::CacheError;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
 use archway_oci::{Platform, platform::PlatformError};
 use archway_orchestrator::scan::ScanError;
 use archway_orchestrator::{
-    Error, cache::StorageError, error::DockerfileConflict, index_tools::AnnotateError,
+    Error, cache::StorageError, error::DockerfileConflict, failure::RemoteError, index_tools::AnnotateError,
 };
+use archway_report::Reason;
 use archway_sandbox::CgroupError;
 use archway_source::SourceError;
 
@@ -400,6 +402,49 @@ pub(crate) fn store_hint(error: &archway_store::StoreError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What to do about a failure at a daemon.
+pub(crate) fn remote_hint(error: &RemoteError) -> Option<String> {
+    match error {
+        RemoteError::Unavailable { source, .. } => source.as_deref().and_then(connect_hint),
+        RemoteError::Solve(SolveError::Lost { .. }) => Some(
+            "look at the daemon's log; `--retry 1` tries once more, at another daemon if there is one"
+                .to_owned(),
+        ),
+        RemoteError::Solve(SolveError::Exit { code, .. }) => exit_hint(*code),
+        RemoteError::Solve(SolveError::Daemon { reason: Reason::PushFailed, .. }) => {
+            Some("daemons push themselves: the registry must be reachable from where they run".to_owned())
+        }
+        RemoteError::Solve(_) => None,
+        RemoteError::Image { .. } => {
+            Some("the registry must be reachable from here as well as from the daemon".to_owned())
+        }
+    }
+}
+
+/// What to do about a daemon that there is no connection to.
+pub(crate) fn connect_hint(error: &ConnectError) -> Option<String> {
+    match error {
+        ConnectError::Insecure { .. } => Some(
+            "give certificates (--cacert, --cert, --key), or --allow-insecure if that is meant".to_owned(),
+        ),
+        ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => {
+            Some("`archway builder ls` shows which daemons answer".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What an exit code says by itself.
+pub(crate) fn exit_hint(code: i32) -> Option<String> {
+    let text = match code {
+        126 => "126: the shell found the program but may not execute it",
+        127 => "127: the shell did not find the program",
+        137 => "something killed the process; often the machine was out of memory",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 pub(crate) fn source_hint(error: &SourceError) -> Option<String> {

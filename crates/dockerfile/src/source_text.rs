@@ -86,6 +86,24 @@ impl SourceText {
         (self.position(span.start).line, self.position(last).line)
     }
 
+    /// The span from the first word of one line to the end of another one, both from 1; `None` if they are not there.
+    pub fn span_of_lines(&self, first: u32, last: u32) -> Option<Span> {
+        let (first, last) = (usize::try_from(first).ok()?, usize::try_from(last.max(first)).ok()?);
+        let mut offset = 0;
+        let mut start = None;
+        for (index, line) in self.text.split_inclusive('\n').enumerate() {
+            if index + 1 == first {
+                start = Some(offset + (line.len() - line.trim_start().len()));
+            }
+            if index + 1 == last {
+                let span = Span { start: start?, end: offset + line.trim_end().len() };
+                return (span.start < span.end).then_some(span);
+            }
+            offset += line.len();
+        }
+        None
+    }
+
     /// A line by its number from 1, without its line ending.
     pub fn line(&self, number: usize) -> Option<&str> {
         self.text.lines().nth(number.checked_sub(1)?)

@@ -162,7 +162,7 @@ pub(crate) async fn finish(
         rootfs: result.rootfs.clone(),
         image,
         mtime: build.job.source_date_epoch,
-        results: Results { build: build.clone(), ends: ends.clone(), output: index },
+        results: Some(Results { build: build.clone(), ends: ends.clone(), output: index }),
     })
 }
 

@@ -190,8 +190,8 @@ pub struct Built {
     /// The time that its files are to have where they are written, in seconds since 1970
     /// (`SOURCE_DATE_EPOCH`).
     pub mtime: Option<i64>,
-    /// What it takes to find these results on another machine.
-    pub results: Results,
+    /// What it takes to find these results on another machine; `None` if another builder made them.
+    pub results: Option<Results>,
 }
 
 /// The image of one platform. Config and manifest blobs are in the store; so are layers without an origin.

@@ -112,7 +112,11 @@ impl Plan {
         table(&rows.collect::<Vec<_>>())
     }
 
-    fn render_steps(&self) -> String {
+    /// The steps alone, as a table; empty if there are none.
+    pub fn render_steps(&self) -> String {
+        if self.steps.is_empty() {
+            return String::new();
+        }
         let rows = self.steps.iter().map(|step| {
             let on = step.platform.as_ref().map(ToString::to_string).unwrap_or_default();
             [
@@ -136,6 +140,9 @@ impl Plan {
 
     fn render_totals(&self) -> String {
         let Totals { steps, separately } = self.totals;
+        if steps == 0 {
+            return String::new();
+        }
         let plural = if steps == 1 { "step" } else { "steps" };
         match separately - steps {
             0 => format!("{steps} {plural}\n"),

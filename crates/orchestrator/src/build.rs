@@ -1,12 +1,13 @@
 //! Runs a prepared build to its end.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU32},
     thread::available_parallelism,
     time::Duration,
 };
 
-use archway_engine::{Built, BuiltImage, Failure, Job, LayerSettings, RemoteResults};
+use archway_audit::Policy as AuditPolicy;
+use archway_engine::{Built, BuiltImage, Job, LayerSettings, RemoteResults};
 use archway_oci::{Descriptor, Platform, annotations::Scope};
 use archway_report::{Event, Events, PlatformResult};
 use futures_util::future::join;
@@ -16,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context, Error, Prepared, attest, bom,
+    builder::remote::{RemotePlatform, RemoteRun, Shared},
     cache::{self, Inline},
-    ended::{Ended, Outcome, Policy, Stop},
+    ended::{Ended, Outcome, PlatformRun, Policy, Stop},
+    failure::Failure,
     index::{self, BuiltIndex},
     missing::{self, Missing},
     output::{self, Product, Target},
@@ -152,8 +155,12 @@ pub async fn build(
     };
     let job = job(context, request, &prepared, &targets, &tracker, &pushes, remote);
     let layers = job.layers;
-    let runs = context.engine.start(job);
-    if request.rewrite_timestamps == Some(true) && prepared.graph.source_date_epoch.is_none() {
+    let mut runs: Vec<PlatformRun> = context.engine.start(job).into_iter().map(PlatformRun::from).collect();
+    for (index, run) in elsewhere(context, request, &mut prepared, &targets, &tracker)? {
+        // Those before it are there: both lists are in request order.
+        runs.insert(index.min(runs.len()), run);
+    }
+    if request.rewrite_timestamps == Some(true) && prepared.is_undated() {
         let message = "rewrite-timestamp=true has no effect without SOURCE_DATE_EPOCH".to_owned();
         context.events.send(Event::Warning { message });
     }
@@ -287,6 +294,9 @@ impl Finished<'_> {
     /// Writes the build caches, all of them whatever becomes of the others.
     async fn export_caches(&self) -> Result<(), Error> {
         let Some(layers) = self.layers else { return Ok(()) };
+        if self.platforms.iter().all(|built| built.results.is_none()) {
+            return Ok(());
+        }
         let pushed_to = output::references_in_registries(self.targets);
         let mut result = Ok(());
         for to in &self.request.cache.to {
@@ -330,18 +340,62 @@ fn job(
         exported: request.cache.scope(),
         inline: request.cache.inline != Inline::No,
         source_date_epoch: epoch,
-        annotations: request
-            .platforms
+        annotations: prepared
+            .graph
+            .outputs
             .iter()
-            .map(|platform| request.annotations.manifest(platform))
+            .map(|output| request.annotations.manifest(&output.platform))
             .collect(),
-        events: Events::new(move |event| {
-            observer.lock().expect("no holder panics").observe(&event);
-            events.send(event);
-        }),
+        events: observed(events, observer),
         on_layer: Arc::new(move |layer| pushes.layer(layer)),
         on_growing: Arc::new(move |blob| growing.growing(&blob)),
     }
+}
+
+/// Starts what daemons build: the platforms, by their places in the request.
+fn elsewhere(
+    context: &Context,
+    request: &BuildRequest,
+    prepared: &mut Prepared,
+    targets: &[Target],
+    tracker: &Arc<Mutex<Tracker>>,
+) -> Result<Vec<(usize, PlatformRun)>, Error> {
+    let platforms = std::mem::take(&mut prepared.elsewhere);
+    if platforms.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scratch = tempfile::Builder::new().prefix("archway-").tempdir().map_err(Error::read("."))?;
+    let last_step = prepared.steps.iter().map(|step| step.id.0 + 1).max().unwrap_or_default();
+    let shared = Arc::new(Shared {
+        context: Context {
+            engine: context.engine.clone(),
+            events: observed(context.events.clone(), tracker.clone()),
+        },
+        request: request.clone(),
+        dockerfile: prepared.dockerfile.source.text.clone(),
+        contexts: prepared.contexts.clone(),
+        bases: prepared.bases.clone(),
+        repository: output::references_in_registries(targets).into_iter().next(),
+        reads_layers: request.audit.policy != AuditPolicy::Off || request.reads_packages(),
+        next_step: Arc::new(AtomicU32::new(last_step)),
+        source: prepared.source_name(),
+        scratch,
+    });
+    let start = |platform: RemotePlatform| {
+        let (index, cancel) = (platform.index, CancellationToken::new());
+        let run = Arc::new(RemoteRun::new(platform, shared.clone(), cancel.clone()));
+        let again = run.clone();
+        (index, PlatformRun { result: run.attempt(), again: Arc::new(move || again.attempt()), cancel })
+    };
+    Ok(platforms.into_iter().map(start).collect())
+}
+
+/// Events that the tracker sees before everybody else.
+fn observed(events: Events, tracker: Arc<Mutex<Tracker>>) -> Events {
+    Events::new(move |event| {
+        tracker.lock().expect("no holder panics").observe(&event);
+        events.send(event);
+    })
 }
 
 impl BuildReport {

@@ -6,19 +6,46 @@ use std::{
     time::Duration,
 };
 
-use archway_engine::{Built, Failure, PlatformEnd, PlatformRun, StepError};
+use archway_engine::Built;
 use archway_report::Reason;
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt as _, StreamExt as _, TryFutureExt as _, future::BoxFuture, stream::FuturesUnordered,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     build::BuildFailure,
+    failure::Failure,
     index,
     request::{BuildRequest, OnFailure},
     retry::Retry,
     tracker::{Cause, Tracker},
 };
+
+/// How a platform ends.
+pub(crate) type PlatformEnd = BoxFuture<'static, Result<Built, Failure>>;
+
+/// A platform that is being built, by whomever.
+pub(crate) struct PlatformRun {
+    /// Its end. Dropping the future does not stop it; `cancel` does.
+    pub(crate) result: PlatformEnd,
+    /// Tries again, after `result` was a failure.
+    pub(crate) again: Arc<dyn Fn() -> PlatformEnd + Send + Sync>,
+    /// Stops what no other platform needs.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl From<archway_engine::PlatformRun> for PlatformRun {
+    fn from(run: archway_engine::PlatformRun) -> Self {
+        let again = run.again;
+        Self {
+            result: run.result.map_err(Failure::from).boxed(),
+            again: Arc::new(move || again().map_err(Failure::from).boxed()),
+            cancel: run.cancel,
+        }
+    }
+}
 
 /// What stops a build from outside.
 pub(crate) struct Stop {
@@ -253,7 +280,7 @@ impl<'a> Collecting<'a> {
         let attempt = async move {
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => Err(Failure { error: Arc::new(StepError::Cancelled), ..failure }),
+                () = cancel.cancelled() => Err(failure.into_cancelled()),
                 () = tokio::time::sleep(delay) => again().await,
             }
         };
@@ -275,7 +302,7 @@ impl<'a> Collecting<'a> {
 
     /// A platform that was stopped says by what.
     fn cause(&self, failure: &Failure) -> Cause {
-        let (reason, message) = match (failure.error.reason(), self.stopped_by) {
+        let (reason, message) = match (failure.reason(), self.stopped_by) {
             (Reason::Cancelled, Some(Reason::TimedOut)) => {
                 (Reason::TimedOut, "the time limit of the build was reached".to_owned())
             }
@@ -284,11 +311,7 @@ impl<'a> Collecting<'a> {
                 (Reason::Cancelled, "stopped because another platform failed".to_owned())
             }
             (reason, _) => {
-                return Cause {
-                    reason,
-                    message: failure.error.to_string(),
-                    log_tail: failure.log_tail.clone(),
-                };
+                return Cause { reason, message: failure.message(), log_tail: failure.log_tail().to_vec() };
             }
         };
         Cause { reason, message, log_tail: Vec::new() }
@@ -303,13 +326,14 @@ impl<'a> Collecting<'a> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
+    use archway_engine::StepError;
     use archway_graph::NodeId;
     use archway_report::{Events, PlatformPlan, PlatformResult, State, Strategy};
 
     use super::*;
 
     fn failure(error: StepError) -> Failure {
-        Failure { node: NodeId(0), error: Arc::new(error), log_tail: Vec::new() }
+        archway_engine::Failure { node: NodeId(0), error: Arc::new(error), log_tail: Vec::new() }.into()
     }
 
     fn pull_failed() -> StepError {
@@ -345,18 +369,13 @@ mod tests {
                 reason: String::new(),
             });
             let tracker = Mutex::new(Tracker::new(&plans, &[], Events::ignored()));
-            let runs = plans.iter().zip(attempts).zip(self.cancels).map(|((plan, attempt), cancel)| {
+            let runs = attempts.into_iter().zip(self.cancels).map(|(attempt, cancel)| {
                 let (count, token) = (AtomicU32::new(0), cancel.clone());
                 let again = move || -> PlatformEnd {
                     let number = count.fetch_add(1, SeqCst) + 1;
                     attempt(number, token.clone()).map(|error| Err(failure(error))).boxed()
                 };
-                PlatformRun {
-                    platform: plan.platform.clone(),
-                    result: again(),
-                    again: Arc::new(again),
-                    cancel,
-                }
+                PlatformRun { result: again(), again: Arc::new(again), cancel }
             });
             let collected = Ended::collect(runs.collect(), &self.policy, &tracker, &self.stop);
             let ended = tokio::time::timeout(Duration::from_secs(60), collected).await.expect("it ends");

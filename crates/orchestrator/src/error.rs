@@ -17,6 +17,9 @@ pub enum Error {
         /// As given.
         path: PathBuf,
     },
+    /// Something that a builder cannot do.
+    #[error(transparent)]
+    Unsupported(#[from] crate::builder::Unsupported),
     /// The build context or the Dockerfile could not be fetched.
     #[error("cannot fetch {what}")]
     Fetch {

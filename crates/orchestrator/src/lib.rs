@@ -8,6 +8,8 @@
 //! | [`request`] | what the caller wants |
 //! | [`plan`] | source, Dockerfile and all base images to a build graph; nothing runs |
 //! | [`mod@build`] | runs the graph, and writes what came of it |
+//! | [`builder`] | who builds which platform, and how daemons elsewhere are made to |
+//! | [`failure`] | why a platform failed, whoever built it |
 //! | `ended`, [`retry`], `tracker` | what a platform's failure means, what is tried again; every platform's state |
 //! | `lease` | tags that keep manifests until an index names them |
 //! | [`expectation`], `tag_guard` | what tags have to point at before they move, and whether they do |
@@ -32,6 +34,7 @@ use archway_report::Events;
 pub mod attest;
 pub mod bom;
 pub mod build;
+pub mod builder;
 pub mod cache;
 pub mod cache_mounts;
 pub mod check;
@@ -39,6 +42,7 @@ pub mod contents;
 mod ended;
 pub mod error;
 pub mod expectation;
+pub mod failure;
 mod frontend;
 pub mod images;
 pub mod index;

@@ -14,15 +14,20 @@ use archway_dockerfile::{
     ignore::IgnorePatterns,
 };
 use archway_engine::RemoteResults;
-use archway_graph::{ContextName, CopySource, Graph, Inputs, Lowering, Op, lower};
+use archway_graph::{
+    BuildArgs, ContextName, CopySource, Graph, Inputs, Lowering, Network, Op, Warning, lower,
+};
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 use archway_sandbox::Cgroups;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Context, Error, cache, frontend,
+    Context, Error,
+    builder::{self, fleet::Fleet, placement, remote::RemotePlatform},
+    cache, frontend,
     request::BuildRequest,
     resolve::Bases,
     source::{self, ContextOrigin, Opened},
@@ -32,15 +37,17 @@ use crate::{
 pub struct Prepared {
     /// The Dockerfile.
     pub dockerfile: Arc<Dockerfile>,
-    /// What to do.
+    /// What this machine does. Empty if all platforms are built elsewhere.
     pub graph: Arc<Graph>,
     /// The directories that anything is copied from.
     pub contexts: BTreeMap<ContextName, Arc<archway_source::Snapshot>>,
-    /// Platforms with their strategy.
+    /// All platforms with their strategy, in request order.
     pub platforms: Vec<PlatformPlan>,
-    /// The steps people see.
+    /// The steps of this machine, as people see them.
     pub steps: Vec<Step>,
-    pub(crate) bases: Bases,
+    /// The platforms that daemons build, in request order.
+    pub(crate) elsewhere: Vec<RemotePlatform>,
+    pub(crate) bases: Arc<Bases>,
     /// What limits each RUN step.
     pub(crate) cgroups: Option<Arc<Cgroups>>,
     /// What build caches know; they are read while all else is prepared.
@@ -56,52 +63,95 @@ impl Prepared {
     pub(crate) fn origin(&self) -> &ContextOrigin {
         &self.source.origin
     }
+
+    /// What the user should know although the build goes on; each once.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = Vec::new();
+        for graph in self.graphs() {
+            for warning in &graph.warnings {
+                if !warnings.contains(warning) {
+                    warnings.push(warning.clone());
+                }
+            }
+        }
+        warnings
+    }
+
+    /// What daemons do: the builder, and its graph. Platforms that are built alike share one.
+    pub fn elsewhere(&self) -> Vec<(&str, &Graph)> {
+        let mut graphs: Vec<(&str, &Arc<Graph>)> = Vec::new();
+        for platform in &self.elsewhere {
+            if !graphs.iter().any(|(_, known)| Arc::ptr_eq(known, &platform.graph)) {
+                graphs.push((&platform.builder, &platform.graph));
+            }
+        }
+        graphs.into_iter().map(|(builder, graph)| (builder, &**graph)).collect()
+    }
+
+    /// Whether nothing says which time files are to have.
+    pub(crate) fn is_undated(&self) -> bool {
+        self.graphs().all(|graph| graph.source_date_epoch.is_none())
+    }
+
+    /// The same for each build of this source, as far as anybody can tell: where it is, seen from this machine.
+    pub(crate) fn source_name(&self) -> String {
+        let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let place = match (&self.source.origin, self.contexts.get(&ContextName::Main)) {
+            (ContextOrigin::Repository { source, .. }, _) => source.describe(),
+            (ContextOrigin::Download { url, .. }, _) => url.clone(),
+            (ContextOrigin::Bundle { location, .. }, _) => crate::origin::describe(location),
+            (ContextOrigin::Here, Some(snapshot)) => snapshot.directory().display().to_string(),
+            (ContextOrigin::Here, None) => self.dockerfile.source.name.to_string(),
+        };
+        blake3::hash(format!("{machine}\n{place}").as_bytes()).to_hex().to_string()
+    }
+
+    fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        std::iter::once(&*self.graph).chain(self.elsewhere.iter().map(|platform| &*platform.graph))
+    }
 }
 
-/// Reads the Dockerfile, resolves the base images of all platforms, lowers to a graph, and scans the
-/// build context if the graph copies from it.
+/// Reads the Dockerfile, decides who builds which platform, resolves the base images of all platforms, lowers to
+/// graphs, and scans the build context if something is copied from it.
 pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepared, Error> {
     let began = Timestamp::now();
     // A limit that cannot be kept ends the build here, not at its first step.
     let limited = request.resources.is_limited();
+    let pools = request.builders.pools(&request.platforms);
+    for pool in &pools {
+        builder::check(request, &pool.name)?;
+    }
     let cgroups = limited.then(|| Cgroups::prepare(&request.resources)).transpose()?.map(Arc::new);
-    let (from, wanted) = (request.cache.from.clone(), request.platforms.clone());
-    let remote = tokio::spawn(cache::import::import(context.clone(), from, wanted));
+    let gathering = tokio::spawn(async move { join_all(pools.iter().map(|pool| Fleet::gather(pool))).await });
+    // Daemons read their caches themselves.
+    let own: Vec<Platform> =
+        request.platforms.iter().filter(|platform| request.builders.is_here(platform)).cloned().collect();
+    let from = if own.is_empty() { Vec::new() } else { request.cache.from.clone() };
+    let remote = tokio::spawn(cache::import::import(context.clone(), from, own));
     let opened = source::open(context, request).await?;
     let text = opened.dockerfile.clone();
     let (build_args, undated) = opened.dated(&request.build_args);
-    let refused = |diagnostic| Error::Dockerfile { text: text.clone(), diagnostic: Box::new(diagnostic) };
     let newer = frontend::choose(&text, &build_args)?;
     let dockerfile = archway_dockerfile::parse_source(text.clone());
+    let refused = |diagnostic| Error::Dockerfile { text: text.clone(), diagnostic: Box::new(diagnostic) };
     let dockerfile = Arc::new(dockerfile.map_err(|error| refused(error.diagnostic()))?);
-    let (build_platform, processor) = (Platform::host(), Platform::host_processor());
+    let reading = Reading { context, request, dockerfile: &dockerfile, text: &text, build_args: &build_args };
     let mut bases = Bases::default();
-    let mut graph = loop {
-        let inputs = Inputs {
-            dockerfile: &dockerfile,
-            platforms: &request.platforms,
-            build_platform: &build_platform,
-            processor: &processor,
-            build_args: &build_args,
-            target: request.target.as_deref(),
-            no_cache: &request.no_cache,
-            contexts: request.named_contexts.names(),
-            labels: &request.labels,
-            network: request.network,
-            run_settings: &request.run_settings,
-            allowed: &request.allowed,
-            strategies: &request.strategies,
-            bases: &bases.by_name,
-        };
-        match lower(&inputs).map_err(|error| refused(build_args.mask_diagnostic(error.diagnostic())))? {
-            Lowering::Ready(graph) => break graph,
-            Lowering::Needs(requests) => bases.add(context, &text, requests, request.pull).await?,
-        }
-    };
+    let fleets = gathering.await.expect("connecting does not panic");
+    let (here, elsewhere) = placement::place(&reading, &fleets, &mut bases).await?;
+    let build_platform = Platform::host();
+    let machine = Machine { name: &build_platform, processor: &Platform::host_processor() };
+    let mut graph = reading.lower(&here.platforms(), machine, &mut bases).await?;
     graph.warnings.extend(newer);
     graph.warnings.extend(undated);
+    let mut platforms = platforms(&graph);
+    here.explain(&mut platforms);
+    for platform in &elsewhere {
+        platforms.insert(platform.index.min(platforms.len()), platform.plan.clone());
+    }
     let mut contexts = BTreeMap::new();
-    for name in copied_from(&graph) {
+    let graphs = std::iter::once(&graph).chain(elsewhere.iter().map(|platform| &*platform.graph));
+    for name in graphs.flat_map(copied_from).collect::<BTreeSet<_>>() {
         let snapshot = match &name {
             ContextName::Main => opened.snapshot().await?,
             ContextName::Named(name) => {
@@ -113,17 +163,76 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         contexts.insert(name, snapshot);
     }
     Ok(Prepared {
-        platforms: platforms(&graph),
+        platforms,
         steps: steps(&graph, &build_platform),
-        dockerfile,
+        dockerfile: dockerfile.clone(),
         graph: Arc::new(graph),
         contexts,
-        bases,
+        elsewhere,
+        bases: Arc::new(bases),
         cgroups,
         remote,
         began,
         source: opened,
     })
+}
+
+/// The machine that runs steps.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    /// `BUILDPLATFORM`
+    pub(crate) name: &'a Platform,
+    /// What its processor runs.
+    pub(crate) processor: &'a Platform,
+}
+
+/// A Dockerfile that was parsed, on its way to a graph.
+pub(crate) struct Reading<'a> {
+    context: &'a Context,
+    pub(crate) request: &'a BuildRequest,
+    dockerfile: &'a Dockerfile,
+    text: &'a SourceText,
+    build_args: &'a BuildArgs,
+}
+
+impl Reading<'_> {
+    /// What some of the platforms come to on a machine. Base images that are not known yet are resolved.
+    pub(crate) async fn lower(
+        &self,
+        platforms: &[Platform],
+        machine: Machine<'_>,
+        bases: &mut Bases,
+    ) -> Result<Graph, Error> {
+        let Self { context, request, dockerfile, text, build_args } = self;
+        // Daemons do not see the images of this machine.
+        let pull = request.pull || !request.builders.pools(&request.platforms).is_empty();
+        loop {
+            let inputs = Inputs {
+                dockerfile,
+                platforms,
+                build_platform: machine.name,
+                processor: machine.processor,
+                build_args,
+                target: request.target.as_deref(),
+                no_cache: &request.no_cache,
+                contexts: request.named_contexts.names(),
+                labels: &request.labels,
+                network: request.network.unwrap_or(Network::Host),
+                run_settings: &request.run_settings,
+                allowed: &request.allowed,
+                strategies: &request.strategies,
+                bases: &bases.by_name,
+            };
+            let refused = |diagnostic| Error::Dockerfile {
+                text: (*text).clone(),
+                diagnostic: Box::new(build_args.mask_diagnostic(diagnostic)),
+            };
+            match lower(&inputs).map_err(|error| refused(error.diagnostic()))? {
+                Lowering::Ready(graph) => return Ok(graph),
+                Lowering::Needs(requests) => bases.add(context, text, requests, pull).await?,
+            }
+        }
+    }
 }
 
 /// Reads a Dockerfile. A file that is called `dockerfile` is found as `Dockerfile` too, as in BuildKit.

@@ -16,6 +16,7 @@ use archway_sandbox::Resources;
 
 use crate::Error;
 use crate::attest::AttestSpec;
+use crate::builder::Builders;
 use crate::cache::CacheSpec;
 use crate::expectation::Expectations;
 use crate::retry::Retry;
@@ -54,8 +55,10 @@ pub struct BuildRequest {
     pub no_cache: NoCache,
     /// Resolve base images at their registry even if the local store has the name.
     pub pull: bool,
-    /// Network of RUN steps.
-    pub network: Network,
+    /// `--builder`: who builds.
+    pub builders: Builders,
+    /// `--network` of RUN steps; `None`: the builder's default, which is this machine's network here.
+    pub network: Option<Network>,
     /// `--strategy`: how platforms must be built; a build that would do otherwise is refused.
     pub strategies: BTreeMap<Platform, Strategy>,
     /// `--add-host`, `--shm-size`, `--ulimit`.
@@ -215,7 +218,8 @@ pub(crate) mod fixtures {
             outputs: Vec::new(),
             no_cache: NoCache::default(),
             pull: false,
-            network: Network::Host,
+            builders: Builders::default(),
+            network: None,
             strategies: BTreeMap::new(),
             run_settings: RunSettings::default(),
             allowed: BTreeSet::new(),

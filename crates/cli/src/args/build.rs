@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum};
 use super::{
     BuildAuditArgs, annotation,
     attest::AttestArgs,
-    build_arg, build_cache, build_context,
+    build_arg, build_cache, build_context, builder,
     call::CallArgs,
     check::{Checking, Input},
     compression,
@@ -82,6 +82,10 @@ pub(crate) struct SourceArgs {
 
     #[command(flatten)]
     run_step: RunStepArgs,
+
+    /// Who builds, for all platforms or for one: the name of a builder, embedded, or unix://…, tcp://…, ssh://…
+    #[arg(long, value_name = "[PLATFORM=]NAME")]
+    builder: Vec<String>,
 
     /// Require a strategy, for all platforms or for one
     #[arg(long, value_name = "[PLATFORM=]STRATEGY")]
@@ -341,6 +345,7 @@ impl SourceArgs {
                 Some(&platforms),
             )?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
+            builders: builder::parse(&self.builder, &platforms, &builder::configured)?,
             platforms,
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
@@ -352,8 +357,9 @@ impl SourceArgs {
             no_cache: NoCache::default(),
             pull: self.pull,
             network: match self.network {
-                NetworkMode::Default | NetworkMode::Host => Network::Host,
-                NetworkMode::None => Network::None,
+                NetworkMode::Default => None,
+                NetworkMode::Host => Some(Network::Host),
+                NetworkMode::None => Some(Network::None),
             },
             run_settings: self.run_step.settings()?,
             allowed: self.run_step.allowed()?,

@@ -8,6 +8,7 @@ mod build;
 mod build_arg;
 mod build_cache;
 mod build_context;
+pub(crate) mod builder;
 mod cache;
 mod cache_filter;
 pub(crate) mod cache_policy;

@@ -2,10 +2,14 @@
 
 use archway_check::Report;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
-use archway_engine::{Failure, Lent, NotGiven, StepError};
+use archway_engine::{Lent, NotGiven, StepError};
 use archway_graph::NodeId;
 use archway_orchestrator::{
-    BuildReport, Error, Prepared, build::BuildFailure, missing::Missing, request::BuildRequest,
+    BuildReport, Error, Prepared,
+    build::BuildFailure,
+    failure::{Failure, RemoteError},
+    missing::Missing,
+    request::BuildRequest,
     scan::ScanReport,
 };
 use archway_report::{Event, Events};
@@ -129,7 +133,7 @@ fn exit(report: &BuildReport) -> Exit {
 
 /// What the user should know before the build goes on.
 fn advise(events: &Events, request: &BuildRequest, prepared: &Prepared) {
-    for warning in &prepared.graph.warnings {
+    for warning in &prepared.warnings() {
         let hint = warning.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
         events.send(Event::Warning { message: format!("{}{hint}", warning.message) });
     }
@@ -198,11 +202,11 @@ impl FailedStep {
         let mut texts = Vec::new();
         let mut told: Vec<NodeId> = Vec::new();
         for failure in &report.failures {
-            if let BuildFailure::Platform { failure: Failure { node, .. }, .. } = failure {
-                if told.contains(node) {
+            if let BuildFailure::Platform { failure: Failure::Here(failure), .. } = failure {
+                if told.contains(&failure.node) {
                     continue;
                 }
-                told.push(*node);
+                told.push(failure.node);
             }
             texts.push(self.one(failure, report));
         }
@@ -217,7 +221,12 @@ impl FailedStep {
             false => "only the outputs listed above were written",
         };
         match failure {
-            BuildFailure::Platform { failure, .. } => self.step(failure, &with_step(report, failure.node)),
+            BuildFailure::Platform { failure: Failure::Here(failure), .. } => {
+                self.step(failure, &with_step(report, failure.node))
+            }
+            BuildFailure::Platform { platform, failure: Failure::Remote(failure) } => {
+                self.remote(failure, &results[*platform].platform.to_string())
+            }
             BuildFailure::Verification { platform, findings } => {
                 let causes: Vec<String> = findings.iter().map(ToString::to_string).collect();
                 let message =
@@ -243,7 +252,7 @@ impl FailedStep {
     }
 
     /// What a failed command may have missed, because it can do without.
-    fn not_given(&self, failure: &Failure) -> Option<String> {
+    fn not_given(&self, failure: &archway_engine::Failure) -> Option<String> {
         let archway_graph::Op::Run(op) = &self.graph.node(failure.node).op else { return None };
         if !matches!(*failure.error, StepError::Exit(_) | StepError::Signal(_)) {
             return None;
@@ -253,20 +262,12 @@ impl FailedStep {
     }
 
     /// A step that failed, and with it `platforms`.
-    fn step(&self, failure: &Failure, platforms: &str) -> String {
+    fn step(&self, failure: &archway_engine::Failure, platforms: &str) -> String {
         let id = archway_engine::step_id(failure.node);
         let step = self.steps.iter().find(|step| step.id == id);
         let place = step.map(|step| progress::step_label(step, self.platforms)).unwrap_or_default();
         let message = format!("{platforms}: {}", failure.error);
-        let mut text = String::new();
-        if !failure.log_tail.is_empty() {
-            let dim = anstyle::Style::new().dimmed();
-            text.push_str(&format!("{dim}last output of [{place}]:{dim:#}\n"));
-            for line in &failure.log_tail {
-                text.push_str(&format!("{dim}  │{dim:#} {line}\n"));
-            }
-            text.push('\n');
-        }
+        let mut text = last_output(&place, &failure.log_tail);
         let hint = self.not_given(failure).or_else(|| step_hint(&failure.error));
         match self.graph.node(failure.node).span {
             Some(span) => {
@@ -277,12 +278,56 @@ impl FailedStep {
         }
         text
     }
+
+    /// What happened to a platform elsewhere.
+    fn remote(&self, failure: &RemoteError, platform: &str) -> String {
+        let message = format!("{platform}: {failure}");
+        let hint = error::remote_hint(failure);
+        let failed = match failure {
+            RemoteError::Solve(error) => error.failed(),
+            RemoteError::Unavailable { .. } | RemoteError::Image { .. } => None,
+        };
+        let step = failed.and_then(|failed| failed.step.as_deref()).unwrap_or_default();
+        let place =
+            step.strip_prefix('[').and_then(|step| step.split_once(']')).map_or(step, |(place, _)| place);
+        let mut text = failed
+            .map(|failed| last_output(&format!("{platform} {place}"), &failed.log_tail))
+            .unwrap_or_default();
+        let source = &self.dockerfile.source;
+        match failed
+            .and_then(|failed| failed.place)
+            .and_then(|place| source.span_of_lines(place.first, place.last))
+        {
+            Some(span) => {
+                let label = error::chain(failure).pop().unwrap_or_default();
+                text.push_str(&error::in_source(source, &Diagnostic { message, span, label, hint }));
+            }
+            None => text.push_str(&error::plain(&message, &error::chain(failure), hint.as_deref())),
+        }
+        text
+    }
+}
+
+/// The end of a step's log.
+fn last_output(place: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let dim = anstyle::Style::new().dimmed();
+    let mut text = format!("{dim}last output of [{place}]:{dim:#}\n");
+    for line in lines {
+        text.push_str(&format!("{dim}  │{dim:#} {line}\n"));
+    }
+    text.push('\n');
+    text
 }
 
 /// The platforms that failed with a step.
 fn with_step(report: &BuildReport, step: NodeId) -> String {
     let failed = report.failures.iter().filter_map(|failure| match failure {
-        BuildFailure::Platform { platform, failure } if failure.node == step => Some(*platform),
+        BuildFailure::Platform { platform, failure: Failure::Here(failure) } if failure.node == step => {
+            Some(*platform)
+        }
         _ => None,
     });
     let names: Vec<String> = failed.map(|index| report.platforms[index].platform.to_string()).collect();
@@ -310,17 +355,14 @@ fn flag(missing: &NotGiven) -> String {
 }
 
 /// A few words below the line: the innermost cause.
-fn label(failure: &Failure) -> String {
+fn label(failure: &archway_engine::Failure) -> String {
     error::chain(&*failure.error).pop().unwrap_or_default()
 }
 
 fn step_hint(error: &StepError) -> Option<String> {
     match error {
-        StepError::Exit(126) => Some("126: the shell found the program but may not execute it".into()),
-        StepError::Exit(127) => Some("127: the shell did not find the program".into()),
-        StepError::Exit(137) | StepError::Signal(9) => {
-            Some("something killed the process; often the machine was out of memory".into())
-        }
+        StepError::Exit(code) => error::exit_hint(*code),
+        StepError::Signal(9) => error::exit_hint(137),
         StepError::OutOfMemory => Some("raise --memory".into()),
         StepError::Source(error) => error::source_hint(error),
         StepError::Pull { source, .. } => source.hint(),

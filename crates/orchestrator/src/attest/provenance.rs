@@ -53,10 +53,11 @@ pub(super) async fn facts(
     let nodes: Vec<&Node> = graph.nodes.iter().filter(|node| node.serves.contains(&output)).collect();
     let runs: Vec<&RunOp> = nodes.iter().filter_map(|node| run(node)).collect();
     let (source, of_context) = source(request, prepared.origin()).await?;
-    let pinned = built.results.pinned().await?;
+    let results = built.results.as_ref().expect("provenance of other builders is refused before the build");
+    let pinned = results.pinned().await?;
     let mut dependencies: Vec<Dependency> = of_context.into_iter().collect();
     let locals = locals(request, prepared.origin(), &nodes);
-    for (context, hash) in built.results.copied().await? {
+    for (context, hash) in results.copied().await? {
         let name = directory_name(&context);
         if locals.iter().any(|local| local == name) {
             dependencies.push(Dependency::named(name, DigestSet::of_directory(&hash)));
@@ -208,7 +209,7 @@ fn arguments(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, St
             .map(|(key, value)| (format!("label:{key}"), args.mask(&without_credentials_in(value)))),
     );
     arguments.extend(request.target.iter().map(|target| ("target".to_owned(), target.clone())));
-    if request.network == Network::None {
+    if request.network == Some(Network::None) {
         arguments.insert("force-network-mode".to_owned(), "none".to_owned());
     }
     arguments

@@ -40,9 +40,8 @@ impl Fleet {
         if let Some(native) = group(with(Ability::Native)) {
             return native.built(Way::Native);
         }
-        let is_named = |member: &&Arc<Member>| {
-            member.is_missed(platform) && member.node.platforms.contains(platform)
-        };
+        let is_named =
+            |member: &&Arc<Member>| member.is_missed(platform) && member.node.platforms.contains(platform);
         let named: Vec<Arc<Member>> = self.members.iter().filter(is_named).cloned().collect();
         if !named.is_empty() {
             return Assignment::Missed { members: named };

@@ -3,7 +3,8 @@
 //! | module | does |
 //! |---|---|
 //! | `fleet` | connects to the daemons of a pool, and asks what they build for |
-//! | `assign` | decides who builds which platform; pure |
+//! | `assign` | decides which daemons may build a platform; pure |
+//! | `placement` | decides it for all platforms, with the graphs that this takes |
 //! | `solve` | says what is wanted in BuildKit's words, or why that cannot be said; pure |
 //! | `remote` | one platform at a pool: attempts, other replicas, the end |
 //! | `adopt` | what a daemon built, as if it had been built here |
@@ -11,6 +12,7 @@
 mod adopt;
 pub(crate) mod assign;
 pub(crate) mod fleet;
+pub(crate) mod placement;
 pub(crate) mod remote;
 mod solve;
 
@@ -20,6 +22,7 @@ use archway_buildkit::Pool;
 use archway_oci::Platform;
 
 pub use solve::Unsupported;
+pub(crate) use solve::check;
 
 /// Who builds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,6 +56,11 @@ impl Builders {
     /// Who is to build a platform.
     pub fn of(&self, platform: &Platform) -> &Builder {
         self.by_platform.get(platform).unwrap_or(&self.default)
+    }
+
+    /// Whether this machine is to build a platform.
+    pub(crate) fn is_here(&self, platform: &Platform) -> bool {
+        *self.of(platform) == Builder::Embedded
     }
 
     /// The pools that some of these platforms are to be built by, each once.

@@ -126,8 +126,10 @@ impl<'a> Export<'a> {
         };
         let mut own = Own::new();
         let mut blobs: BTreeMap<Digest, Layer> = BTreeMap::new();
-        for built in platforms {
-            let portable = built.results.portable(self.to.scope, &settings, self.now).await;
+        // Other builders export their caches themselves.
+        let with_results = platforms.iter().filter_map(|built| Some((built, built.results.as_ref()?)));
+        for (built, results) in with_results {
+            let portable = results.portable(self.to.scope, &settings, self.now).await;
             let portable = portable.map_err(|error| StorageError::Layer(Box::new(error.into())))?;
             let layers = portable.layers.into_iter();
             blobs.extend(layers.map(|layer| (layer.descriptor.digest.clone(), layer)));

@@ -65,6 +65,15 @@ pub enum NamedContextError {
     Name(#[from] ContextNameError),
 }
 
+/// A named context for a builder elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// A directory of this machine, which is sent.
+    Directory,
+    /// What the builder reads itself, spelled as for `--build-context`.
+    Other(String),
+}
+
 impl NamedContextSpec {
     /// Says what the value of a `--build-context` means.
     ///
@@ -90,6 +99,17 @@ impl NamedContextSpec {
         }
     }
 
+    fn remote(&self) -> Remote {
+        match self {
+            Self::Directory(_) => Remote::Directory,
+            Self::Scratch => Remote::Other(format!("{IMAGE}{SCRATCH}")),
+            Self::Image(reference) => Remote::Other(format!("{IMAGE}{reference}")),
+            Self::Layout(layout) => Remote::Other(layout.name()),
+            Self::Git(url) => Remote::Other(git(url)),
+            Self::Url(url) => Remote::Other(url.clone()),
+        }
+    }
+
     /// As the graph has it.
     fn lowered(&self) -> NamedContext {
         match self {
@@ -102,6 +122,15 @@ impl NamedContextSpec {
                 NamedContext::Http(HttpSource { url: url.clone(), name: WHOLE.to_owned(), checksum: None })
             }
         }
+    }
+}
+
+/// A repository as every version of BuildKit reads it.
+fn git(url: &GitUrl) -> String {
+    let reference = url.reference.as_deref().unwrap_or_default();
+    match &url.subdir {
+        Some(subdir) => format!("{}#{reference}:{subdir}", url.remote),
+        None => format!("{}#{reference}", url.remote),
     }
 }
 
@@ -151,6 +180,29 @@ impl NamedContextSpecs {
     /// As the graph has them.
     pub(crate) fn names(&self) -> &NamedContexts {
         &self.names
+    }
+
+    /// As a builder elsewhere is told of them, by name.
+    pub(crate) fn remote(&self) -> impl Iterator<Item = (&str, Remote)> {
+        self.specs.iter().map(|(name, spec)| (name.as_str(), spec.remote()))
+    }
+
+    /// Those that are in layouts of this machine.
+    pub(crate) fn layouts(&self) -> impl Iterator<Item = &str> {
+        let is_layout = |(_, spec): &&(String, NamedContextSpec)| matches!(spec, NamedContextSpec::Layout(_));
+        self.specs.iter().filter(is_layout).map(|(name, _)| name.as_str())
+    }
+
+    /// Repositories with options that only this machine's git knows how to follow.
+    pub(crate) fn unusual_repositories(&self) -> impl Iterator<Item = &str> {
+        let is_unusual = |(_, spec): &&(String, NamedContextSpec)| match spec {
+            NamedContextSpec::Git(url) => {
+                let no_flag = [url.keep_git_dir, url.submodules] == [None, None] && !url.fetch_by_commit;
+                !no_flag || url.checksum.is_some() || url.times.is_some()
+            }
+            _ => false,
+        };
+        self.specs.iter().filter(is_unusual).map(|(name, _)| name.as_str())
     }
 
     /// The directory that a context is.
