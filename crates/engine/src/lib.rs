@@ -75,7 +75,7 @@ pub use origin::Pinned;
 pub use portable::{ExportSettings, Portable, Results, Scope};
 pub use remote::{LayerSource, RemoteResults, SourceError};
 pub use rootfs::RootFs;
-pub use ssh::{KeyAgent, KeyAgentError, SshAgent};
+pub use ssh::{AgentSocket, KeyAgent, KeyAgentError, SshAgent};
 
 /// What the engine works with. Cheap to clone.
 #[derive(Clone)]

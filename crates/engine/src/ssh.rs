@@ -42,9 +42,9 @@ pub struct SshAgent {
     pub own: Option<Arc<KeyAgent>>,
 }
 
-/// A socket for one step; gone when dropped.
+/// A socket through which an agent may be used as a step may use it; gone when dropped.
 #[derive(Debug)]
-pub(crate) struct AgentSocket {
+pub struct AgentSocket {
     path: PathBuf,
     _directory: TempDir,
     serving: AbortHandle,
@@ -63,7 +63,18 @@ impl AgentSocket {
         Ok(Self { path, _directory: directory, serving })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Listens for a builder elsewhere, which this process speaks for. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn for_this_process(agent: &SshAgent) -> io::Result<Self> {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        Self::listen(agent, &Access { uid, gid, mode: 0o600 })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use archway_audit::Policy as AuditPolicy;
-use archway_engine::{Built, BuiltImage, Job, LayerSettings, RemoteResults};
+use archway_engine::{AgentSocket, Built, BuiltImage, Job, LayerSettings, RemoteResults, SshAgent};
 use archway_oci::{Descriptor, Platform, annotations::Scope};
 use archway_report::{Event, Events, PlatformResult};
 use futures_util::future::join;
@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context, Error, Prepared, attest, bom,
-    builder::remote::{RemotePlatform, RemoteRun, Shared},
+    builder::{
+        self,
+        remote::{RemotePlatform, RemoteRun, Shared},
+    },
     cache::{self, Inline},
     ended::{Ended, Outcome, PlatformRun, Policy, Stop},
     failure::Failure,
@@ -366,6 +369,11 @@ fn elsewhere(
     }
     let scratch = tempfile::Builder::new().prefix("archway-").tempdir().map_err(Error::read("."))?;
     let last_step = prepared.steps.iter().map(|step| step.id.0 + 1).max().unwrap_or_default();
+    let listen = |(id, agent): (&String, &SshAgent)| {
+        let socket = AgentSocket::for_this_process(agent).map_err(Error::read(&agent.socket))?;
+        Ok::<_, Error>((id.clone(), socket))
+    };
+    let agents = request.lent.ssh.iter().map(listen).collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared {
         context: Context {
             engine: context.engine.clone(),
@@ -379,6 +387,8 @@ fn elsewhere(
         reads_layers: request.audit.policy != AuditPolicy::Off || request.reads_packages(),
         next_step: Arc::new(AtomicU32::new(last_step)),
         source: prepared.source_name(),
+        secrets: builder::secrets(request, &platforms[0].builder)?,
+        agents,
         scratch,
     });
     let start = |platform: RemotePlatform| {

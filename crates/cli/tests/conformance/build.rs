@@ -81,11 +81,12 @@ impl Workplace<'_> {
         };
     }
 
-    /// Builds with Archway.
-    pub(crate) fn build_ours(&self, archway: &Cli) -> Outcome {
+    /// Builds with Archway: with its own engine, or at a daemon.
+    pub(crate) fn build_ours(&self, archway: &Cli, builder: Option<&str>) -> Outcome {
         let archive = self.directory.join("ours.tar");
         let mut command = archway.command();
         command.args(["build", "--progress=plain"]);
+        command.args(builder.map(|builder| format!("--builder={builder}")));
         for setting in &self.fixture.settings {
             self.ours(setting, &mut command);
         }

@@ -55,7 +55,15 @@ fn the_fast_half_of_the_corpus_means_the_same() {
     let selection = env::var(SELECTION).unwrap_or_default();
     let mut fixtures = fixture::corpus(Path::new(CORPUS));
     fixtures.retain(|fixture| !fixture.slow && fixture.name.starts_with(&selection));
-    compare_all(&fixtures).check();
+    compare_all(&fixtures, Way::Embedded).check();
+}
+
+#[test]
+fn the_fast_half_of_the_corpus_means_the_same_at_a_daemon() {
+    let selection = env::var(SELECTION).unwrap_or_default();
+    let mut fixtures = fixture::corpus(Path::new(CORPUS));
+    fixtures.retain(|fixture| !fixture.slow && fixture.name.starts_with(&selection));
+    compare_all(&fixtures, Way::Daemon).check();
 }
 
 #[test]
@@ -64,14 +72,23 @@ fn the_whole_corpus_means_the_same() {
     let selection = env::var(SELECTION).unwrap_or_default();
     let mut fixtures = fixture::corpus(Path::new(CORPUS));
     fixtures.retain(|fixture| fixture.name.starts_with(&selection));
-    let report = compare_all(&fixtures);
+    let report = compare_all(&fixtures, Way::Embedded);
     report.check();
     if selection.is_empty() {
         report.check_page();
     }
 }
 
-fn compare_all(fixtures: &[Fixture]) -> Report {
+/// Who builds for Archway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Its own engine.
+    Embedded,
+    /// The daemon that it is compared with.
+    Daemon,
+}
+
+fn compare_all(fixtures: &[Fixture], way: Way) -> Report {
     let Some(programs) = buildkit::Programs::find() else {
         tools::skip(&format!(
             "buildkitd {} is not built: scripts/peers builds it, with Go",
@@ -101,6 +118,7 @@ fn compare_all(fixtures: &[Fixture]) -> Report {
         archway: Cli::new(env!("CARGO_BIN_EXE_archway")).unwrap(),
         servers,
         started,
+        way,
     };
     Report::of(suite.run(fixtures))
 }
@@ -111,6 +129,7 @@ struct Suite {
     servers: Servers,
     /// Seconds since 1970.
     started: u64,
+    way: Way,
 }
 
 impl Suite {
@@ -143,7 +162,9 @@ impl Suite {
         context::write(fixture, &places, &directory);
         let workplace = Workplace { fixture, directory: &directory, places: &places };
         let theirs = workplace.build_theirs(&self.buildkit);
-        let ours = workplace.build_ours(&self.archway);
+        let builder =
+            (self.way == Way::Daemon).then(|| format!("unix://{}", self.buildkit.socket().display()));
+        let ours = workplace.build_ours(&self.archway, builder.as_deref());
         let times_are_set = fixture.values("epoch").next().is_some();
         let differences = compare::differences(&theirs, &ours, self.started, times_are_set);
         let message = |outcome: &Outcome| match outcome {
@@ -151,6 +172,10 @@ impl Suite {
             Outcome::Refused(why) => Some(why.clone()),
         };
         fs::remove_dir_all(&directory).unwrap();
-        Result::new(fixture, differences, message(&theirs), message(&ours))
+        let judge = match self.way {
+            Way::Embedded => Result::new,
+            Way::Daemon => Result::through_a_daemon,
+        };
+        judge(fixture, differences, message(&theirs), message(&ours))
     }
 }

@@ -31,6 +31,28 @@ enum Verdict {
 }
 
 impl Result {
+    /// Judges what was found through a daemon: it builds itself, so that only what Archway refuses before, or says of
+    /// every image, may differ, and then as is declared.
+    pub(crate) fn through_a_daemon(
+        fixture: &Fixture,
+        differences: Vec<String>,
+        theirs: Option<String>,
+        ours: Option<String>,
+    ) -> Self {
+        let declared: &[_] = match &fixture.expectation {
+            Expectation::Differs(declared) => declared,
+            _ => &[],
+        };
+        let unexplained =
+            differences.iter().find(|line| !declared.iter().any(|one| line.contains(&one.text)));
+        let verdict = match unexplained {
+            Some(line) => Verdict::Wrong(format!("a difference that is not declared: {line}")),
+            None if differences.is_empty() => Verdict::Equal,
+            None => Verdict::Documented,
+        };
+        Self { name: fixture.name.clone(), verdict, differences, ids: BTreeSet::new(), theirs, ours }
+    }
+
     /// Judges what was found by what was expected.
     pub(crate) fn new(
         fixture: &Fixture,

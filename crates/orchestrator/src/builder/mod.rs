@@ -22,7 +22,7 @@ use archway_buildkit::Pool;
 use archway_oci::Platform;
 
 pub use solve::Unsupported;
-pub(crate) use solve::check;
+pub(crate) use solve::{check, secrets};
 
 /// Who builds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

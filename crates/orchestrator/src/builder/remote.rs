@@ -18,7 +18,7 @@ use archway_buildkit::{
     session::{Directory, Receiver, Secret},
     solve::{Entry, Steps},
 };
-use archway_engine::Built;
+use archway_engine::{AgentSocket, Built};
 use archway_graph::{ContextName, Graph};
 use archway_oci::{Digest, Reference, reference::ImageLocation};
 use archway_report::{Event, PlatformPlan};
@@ -71,6 +71,10 @@ pub(crate) struct Shared {
     pub(crate) next_step: Arc<AtomicU32>,
     /// Names the source, for daemons that have seen it before.
     pub(crate) source: String,
+    /// Values of `--secret`, by id.
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// SSH agents by id, each behind a socket that allows what a step may do.
+    pub(crate) agents: BTreeMap<String, AgentSocket>,
     /// Where images that are not pushed arrive.
     pub(crate) scratch: tempfile::TempDir,
 }
@@ -206,7 +210,7 @@ impl RemoteRun {
     }
 
     fn lent(&self, exports: &[Entry], archive: &std::path::Path) -> Lent {
-        let Shared { context, request, dockerfile, contexts, .. } = &*self.shared;
+        let Shared { context, dockerfile, contexts, secrets, agents, .. } = &*self.shared;
         let none = Arc::<str>::from("# What is left out was left out before the files were sent.\n");
         let texts = BTreeMap::from([
             (solve::DOCKERFILE.to_owned(), dockerfile.clone()),
@@ -228,13 +232,8 @@ impl RemoteRun {
         Lent {
             directories,
             registry: Some(context.engine.registry.clone()),
-            secrets: request
-                .lent
-                .secrets
-                .iter()
-                .map(|(id, value)| (id.clone(), Secret(value.bytes().into())))
-                .collect(),
-            ssh: request.lent.ssh.iter().map(|(id, agent)| (id.clone(), agent.socket.clone())).collect(),
+            secrets: secrets.clone(),
+            ssh: agents.iter().map(|(id, agent)| (id.clone(), agent.path().to_owned())).collect(),
             receivers: receives.map(receiver).into_iter().collect(),
         }
     }

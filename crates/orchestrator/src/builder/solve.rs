@@ -5,11 +5,12 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use archway_buildkit::{Solve, solve::Entry};
+use archway_buildkit::{Solve, session::Secret, solve::Entry};
 use archway_engine::Scope;
 use archway_graph::{Entitlement, Graph, Network, NoCache, Op, ResourceLimit};
 use archway_layer::Compression;
 use archway_oci::{Platform, Reference};
+use archway_sandbox::Private;
 
 use crate::{
     cache::{CacheTo, Inline, Location},
@@ -75,6 +76,22 @@ pub(crate) fn check(request: &BuildRequest, builder: &str) -> Result<(), Unsuppo
         );
     }
     Ok(())
+}
+
+/// The values of secrets, as daemons are given them.
+pub(crate) fn secrets(
+    request: &BuildRequest,
+    builder: &str,
+) -> Result<BTreeMap<String, Secret>, Unsupported> {
+    let secret = |(id, value): (&String, &Private)| {
+        let secret = Secret::new(value.bytes()).map_err(|error| Unsupported {
+            what: format!("the secret `{id}` of {} bytes", error.size),
+            builder: builder.to_owned(),
+            why: "a daemon takes at most 500 KiB",
+        });
+        Ok((id.clone(), secret?))
+    };
+    request.lent.secrets.iter().map(secret).collect()
 }
 
 /// What the daemon is asked for: an image of `platform`, with these exports.
