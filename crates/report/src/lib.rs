@@ -74,6 +74,8 @@ pub enum TransferKind {
     Download,
     /// To a registry.
     Push,
+    /// To a builder on another machine: files of the context.
+    Send,
 }
 
 /// Which way results go.

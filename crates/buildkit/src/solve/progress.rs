@@ -197,16 +197,19 @@ impl Progress {
     }
 
     fn transfer(&self, status: VertexStatus) {
-        let Some(known) = self.vertices.get(&status.vertex) else { return };
         // Others count what has no bytes: "resolving", "extracting".
         if status.total <= 0 && status.current <= 0 {
             return;
         }
-        let is_push = known.name.starts_with("exporting") || status.id.starts_with("pushing");
+        let kind = match status.id.as_str() {
+            id if id.starts_with("transferring") => TransferKind::Send,
+            id if id.starts_with("pushing") => TransferKind::Push,
+            _ => TransferKind::Pull,
+        };
         let positive = |number: i64| u64::try_from(number).unwrap_or_default();
         self.events.send(Event::Transfer {
             name: shortened(&status.id),
-            kind: if is_push { TransferKind::Push } else { TransferKind::Pull },
+            kind,
             current: positive(status.current),
             total: Some(positive(status.total)).filter(|total| *total > 0),
             done: status.completed.is_some(),

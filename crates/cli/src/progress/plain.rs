@@ -110,6 +110,7 @@ pub(crate) fn transfer_word(kind: TransferKind) -> &'static str {
         TransferKind::Pull => "pulled",
         TransferKind::Download => "downloaded",
         TransferKind::Push => "pushed",
+        TransferKind::Send => "sent",
     }
 }
 

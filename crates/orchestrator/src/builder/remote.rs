@@ -235,6 +235,7 @@ impl RemoteRun {
             secrets: secrets.clone(),
             ssh: agents.iter().map(|(id, agent)| (id.clone(), agent.path().to_owned())).collect(),
             receivers: receives.map(receiver).into_iter().collect(),
+            ..Lent::default()
         }
     }
 }
