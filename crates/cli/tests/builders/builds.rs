@@ -1,0 +1,150 @@
+//! What is built at daemons is what the embedded engine would have built, and is published in the same way.
+
+use crate::scene::{Scene, TWO, endpoint};
+
+/// A Dockerfile in which something runs on each platform.
+const BUILD: &str = r#"
+FROM BASE AS build
+COPY src /src
+RUN ["/bin/busybox", "sh", "-c", "read text < /src/text; echo $text > /made"]
+FROM scratch
+COPY --from=build /made /made
+LABEL who=daemons
+"#;
+
+#[test]
+fn each_platform_is_built_at_its_daemon_and_one_index_is_published() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(amd64) = scene.daemon(&[]) else { return };
+    let arm64 = scene.daemon(&["linux/arm64"]).unwrap();
+    scene.add(&amd64);
+    scene.add(&arm64);
+    scene.dockerfile(BUILD);
+    scene.cli.write("src/text", "hello\n").unwrap();
+
+    let image = scene.image("1");
+    let plan = scene.archway(&["plan", "--builder=pool", "--platform", TWO, "."]).succeeded();
+    for daemon in [&amd64, &arm64] {
+        assert!(plan.stdout.contains(&format!("{} is linux/", endpoint(daemon))), "{}", plan.stdout);
+    }
+    let arguments =
+        ["--builder=pool", "--platform", TWO, "--push", "-t", &image, "--metadata-file=metadata.json"];
+    let run = scene.build(&arguments).succeeded();
+
+    let metadata = scene.json("metadata.json");
+    let results = metadata["archway.platforms"].as_array().unwrap();
+    assert!(results.iter().all(|result| result["state"] == "Succeeded" && result["strategy"] == "native"));
+    let digest = metadata["containerimage.digest"].as_str().unwrap();
+    assert_eq!(run.stdout.trim(), digest);
+    let index = scene.published(&image).unwrap();
+    let children: Vec<&str> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|child| child["digest"].as_str().unwrap())
+        .collect();
+    let built: Vec<&str> = results.iter().map(|result| result["digest"].as_str().unwrap()).collect();
+    assert_eq!(children, built);
+    scene.archway(&["index", "verify", &image]).succeeded();
+
+    // Nothing has changed: all steps are found, and the tag stays where it is.
+    let again = scene.build(&arguments).succeeded();
+    assert_eq!(again.stdout, run.stdout);
+    let results = &scene.json("metadata.json")["archway.platforms"];
+    assert!(results.as_array().unwrap().iter().all(|result| result["stepsRun"] == 0), "{results}");
+}
+
+#[test]
+fn this_machine_and_a_daemon_build_one_image() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(arm64) = scene.daemon(&["linux/arm64"]) else { return };
+    scene.add(&arm64);
+    scene.dockerfile(BUILD);
+    scene.cli.write("src/text", "hello\n").unwrap();
+    let image = scene.image("1");
+    let builders = ["--builder=linux/arm64=pool", "--builder=linux/amd64=embedded"];
+    let run =
+        scene.build(&[&builders[..], &["--platform", TWO, "--push", "-t", &image]].concat()).succeeded();
+    assert!(run.stderr.contains("[linux/arm64 internal] load build context"), "{}", run.stderr);
+    scene.archway(&["index", "verify", &image]).succeeded();
+
+    // The same files, whoever built them.
+    let listing = |arguments: &[&str], directory: &str| {
+        scene.build(&[arguments, &["--platform", TWO, "-o", directory]].concat()).succeeded();
+        let text = |platform: &str| {
+            let file = scene.cli.work().join(directory).join(platform).join("made");
+            std::fs::read_to_string(file).unwrap()
+        };
+        [text("linux_amd64"), text("linux_arm64")]
+    };
+    assert_eq!(listing(&builders, "mixed"), ["hello\n", "hello\n"]);
+    assert_eq!(listing(&builders, "mixed"), listing(&[], "embedded"));
+}
+
+#[test]
+fn outputs_that_are_not_pushed_come_here() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(daemon) = scene.daemon(&[]) else { return };
+    scene.add(&daemon);
+    scene.dockerfile(BUILD);
+    scene.cli.write("src/text", "hello\n").unwrap();
+    let outputs =
+        ["-o=type=oci,dest=image.tar", "-o=type=tar,dest=files.tar", "-t=local/app:1", "-o=type=image"];
+    scene.build(&[&["--builder=pool"], &outputs[..]].concat()).succeeded();
+    let made = scene.archway(&["inspect", "oci-archive:image.tar", "--format=json"]).succeeded();
+    assert!(made.stdout.contains("linux/amd64") || made.stdout.contains("amd64"), "{}", made.stdout);
+    let tar = std::fs::read(scene.cli.work().join("files.tar")).unwrap();
+    let names: Vec<String> = tar::Archive::new(&tar[..])
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
+    assert_eq!(names, ["made"]);
+    let images = scene.archway(&["images"]).succeeded();
+    assert!(images.stdout.contains("local/app:1"), "{}", images.stdout);
+}
+
+#[test]
+fn packages_and_programs_are_looked_at_before_anything_is_published() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(daemon) = scene.daemon(&["linux/arm64"]) else { return };
+    scene.add(&daemon);
+    // A program for another machine, as the entrypoint of an image that says it is for arm64.
+    scene.dockerfile("FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n");
+    std::fs::copy("/bin/true", scene.cli.work().join("program")).unwrap();
+    let image = scene.image("1");
+    let run = scene.build(&["--builder=pool", "--platform=linux/arm64", "--push", "-t", &image]);
+    let run = run.exited(4);
+    assert!(run.stderr.contains("/program"), "{}", run.stderr);
+    assert!(scene.published(&image).is_none(), "no tag was made");
+}
+
+#[test]
+fn secrets_reach_steps_and_nothing_else() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(daemon) = scene.daemon(&[]) else { return };
+    scene.add(&daemon);
+    scene.dockerfile(
+        "FROM BASE\nRUN --mount=type=secret,id=token [\"/bin/busybox\", \"sh\", \"-c\", \"read t < /run/secrets/token; [ $t = s3cr3t ]\"]\n",
+    );
+    scene.cli.write("token", "s3cr3t\n").unwrap();
+    let image = scene.image("1");
+    let run =
+        scene.build(&["--builder=pool", "--secret=id=token,src=token", "--push", "-t", &image]).succeeded();
+    assert!(!run.stderr.contains("s3cr3t"));
+    assert!(!daemon.log().contains("s3cr3t"));
+}
+
+#[test]
+fn what_the_daemons_of_a_builder_cannot_build_is_built_here() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(daemon) = scene.daemon(&["linux/arm64"]) else { return };
+    scene.add(&daemon);
+    scene.dockerfile("FROM BASE\nRUN [\"/bin/busybox\", \"true\"]\n");
+    let plan =
+        scene.archway(&["plan", "--builder=pool", "--platform=linux/arm64,linux/amd64", "."]).succeeded();
+    let line =
+        |platform: &str| plan.stdout.lines().find(|line| line.starts_with(platform)).unwrap().to_owned();
+    assert!(line("linux/arm64").contains("builder `pool`"), "{}", plan.stdout);
+    assert!(line("linux/amd64").contains("no daemon of `pool` builds for it"), "{}", plan.stdout);
+}
