@@ -11,12 +11,12 @@ use crate::{Endpoint, session::SessionError};
 #[derive(Debug, thiserror::Error)]
 pub enum SolveError {
     /// The daemon is gone: it, its machine or the network between.
-    #[error("{endpoint} is gone")]
+    #[error("{endpoint} is gone: {why}")]
     Lost {
         /// Where it was.
         endpoint: Endpoint,
-        /// What was noticed.
-        source: Box<Status>,
+        /// What was noticed: `no answer within 7 seconds`.
+        why: String,
     },
     /// Stopped on request.
     #[error("cancelled")]
@@ -82,9 +82,8 @@ impl SolveError {
         cause: Option<SessionError>,
         progress: &Progress,
     ) -> Self {
-        // `Unavailable` is what the connection says; the daemon's own errors have other codes.
-        if status.code() == Code::Unavailable {
-            return Self::Lost { endpoint: endpoint.clone(), source: Box::new(status) };
+        if is_of_connection(&status) {
+            return Self::lost(endpoint, &status);
         }
         let details = Details::of(&status);
         let vertex = details.vertex.as_deref().or_else(|| progress.failed());
@@ -110,12 +109,23 @@ impl SolveError {
         Self::Daemon { message, reason, failed }
     }
 
+    /// The daemon is gone, as a call that was not answered shows.
+    pub(super) fn lost(endpoint: &Endpoint, status: &Status) -> Self {
+        // The innermost cause says most: `connection reset by peer`.
+        let mut cause = std::error::Error::source(status);
+        let mut why = status.message().to_owned();
+        while let Some(inner) = cause {
+            why = inner.to_string();
+            cause = inner.source();
+        }
+        Self::Lost { endpoint: endpoint.clone(), why }
+    }
+
     /// Its class.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Lost { .. } => Reason::BuilderLost,
             Self::Cancelled => Reason::Cancelled,
-            // 137: killed, which a daemon whose memory is limited does to its largest process.
             Self::Exit { .. } => Reason::StepFailed,
             Self::Session { reason, .. } | Self::Daemon { reason, .. } => *reason,
         }
@@ -130,6 +140,11 @@ impl SolveError {
             Self::Lost { .. } | Self::Cancelled => None,
         }
     }
+}
+
+/// Whether a call failed on its way, and not at the daemon: only what was noticed here has a cause.
+fn is_of_connection(status: &Status) -> bool {
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
 /// The exit code in `process "…" did not complete successfully: exit code: 2`.
@@ -237,6 +252,18 @@ mod tests {
             r#"process "/bin/sh -c echo exit code: 4; exit 3" did not complete successfully: exit code: 3"#;
         assert_eq!(exit_code(message), Some(3));
         assert_eq!(exit_code("exit code: 3"), None);
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_no_failure_of_a_step() {
+        let io = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let broken = Status::from_error(Box::new(io));
+        assert!(is_of_connection(&broken));
+        let SolveError::Lost { why, .. } = SolveError::lost(&"tcp://a".parse().unwrap(), &broken) else {
+            panic!()
+        };
+        assert_eq!(why, "connection reset");
+        assert!(!is_of_connection(&Status::unknown("process did not complete")));
     }
 
     #[test]

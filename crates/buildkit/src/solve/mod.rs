@@ -89,8 +89,7 @@ impl Daemon {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Solved, SolveError> {
-        let lost =
-            |status: Status| SolveError::Lost { endpoint: self.endpoint().clone(), source: status.into() };
+        let lost = |status: Status| SolveError::lost(self.endpoint(), &status);
         let session = Session::open(self, shared_key, lent, pushes(&solve)).await.map_err(lost)?;
         let reference = uuid::Uuid::new_v4().simple().to_string();
         let mut progress = Progress::new(steps.clone(), events.clone());

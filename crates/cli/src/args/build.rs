@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum};
 use super::{
     BuildAuditArgs, annotation,
     attest::AttestArgs,
-    build_arg, build_cache, build_context, builder,
+    build_arg, build_builder, build_cache, build_context,
     call::CallArgs,
     check::{Checking, Input},
     compression,
@@ -345,7 +345,7 @@ impl SourceArgs {
                 Some(&platforms),
             )?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
-            builders: builder::parse(&self.builder, &platforms, &builder::configured)?,
+            builders: build_builder::parse(&self.builder, &platforms, &build_builder::configured)?,
             platforms,
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,
