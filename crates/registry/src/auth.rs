@@ -104,7 +104,7 @@ pub(crate) fn refused_realm<'a>(
     let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
     let challenges = texts.iter().filter_map(|text| http_auth::parse_challenges(text).ok()).flatten();
     let realms = challenges.filter(is_bearer).filter_map(|challenge| realm(&challenge));
-    realms.filter(|realm| !may_hold_secrets(realm, registry)).last()
+    realms.filter(|realm| !may_hold_secrets(realm, registry)).next_back()
 }
 
 fn is_bearer(challenge: &http_auth::ChallengeRef<'_>) -> bool {
