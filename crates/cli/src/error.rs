@@ -40,6 +40,12 @@ pub(crate) enum CliError {
     /// A file of the user's.
     #[error("cannot {action} `{path}`")]
     File { action: &'static str, path: String, source: io::Error },
+    /// A file of values for Kubernetes.
+    #[error("cannot use the values in `{path}`")]
+    Values { path: String, source: Box<archway_kubernetes::pool::spec::ValuesError> },
+    /// Objects of Kubernetes could not be written as text.
+    #[error("cannot write the manifests as YAML")]
+    Yaml(#[from] archway_kubernetes::manifest::YamlError),
     /// The Dockerfile was checked, and says that findings are errors.
     #[error("the checks found {rules}, and `check=error=true` makes this an error")]
     Checks { report: String, rules: String },
@@ -89,7 +95,7 @@ impl CliError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Values { .. } => Exit::Usage,
             Self::NotVerified { .. } => Exit::Verification,
             Self::Operation(error) => exit_of_operation(error),
             Self::Reported(exit) => *exit,

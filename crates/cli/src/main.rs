@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Tag(args) => commands::images::tag(args),
         Command::Rmi(args) => commands::images::remove(args),
         Command::Cache(command) => commands::cache::run(command),
+        Command::Kube(command) => commands::kube::run(command),
         Command::Login(args) => commands::login::login(args, registries),
         Command::Logout(args) => commands::login::logout(args, registries),
     }?;

@@ -19,6 +19,7 @@ mod copy;
 mod failure;
 mod image;
 mod index;
+mod kube;
 mod output;
 mod publication;
 mod resources;
@@ -38,6 +39,7 @@ pub(crate) use check::{CheckArgs, CheckFormat, Checking, Input};
 pub(crate) use copy::CopyArgs;
 pub(crate) use image::{Format, ImagesArgs, InspectArgs, LoginArgs, LogoutArgs, RmiArgs, RunArgs, TagArgs};
 pub(crate) use index::{IndexAnnotateArgs, IndexCommand, IndexCreateArgs};
+pub(crate) use kube::{BuildkitPoolArgs, KubeCommand, RenderCommand};
 pub(crate) use publication::PublishingArgs;
 pub(crate) use sbom::{SbomArgs, SbomFormat};
 pub(crate) use scan::ScanArgs;
@@ -103,6 +105,9 @@ pub(crate) enum Command {
     /// Look at the build cache, remove what is not needed, and move cache mounts
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Builders on Kubernetes
+    #[command(subcommand)]
+    Kube(KubeCommand),
     /// Store credentials for a registry
     Login(LoginArgs),
     /// Remove credentials for a registry

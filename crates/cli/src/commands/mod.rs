@@ -7,6 +7,7 @@ pub(crate) mod copy;
 pub(crate) mod images;
 pub(crate) mod index;
 pub(crate) mod inspect;
+pub(crate) mod kube;
 pub(crate) mod login;
 pub(crate) mod plan;
 pub(crate) mod run;

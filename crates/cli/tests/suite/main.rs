@@ -30,6 +30,7 @@ mod index_inspect;
 mod index_verify;
 mod instructions;
 mod interrupt;
+mod kube;
 mod language;
 mod layers_shared;
 mod limits;
