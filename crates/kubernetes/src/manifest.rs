@@ -18,7 +18,7 @@ pub enum Manifest {
     /// Configuration.
     ConfigMap(ConfigMap),
     /// A name in the cluster's network.
-    Service(Service),
+    Service(Box<Service>),
     /// Pods with a volume each.
     StatefulSet(Box<StatefulSet>),
     /// How many pods may be missing when nodes are drained.

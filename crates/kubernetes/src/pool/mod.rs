@@ -55,8 +55,8 @@ pub fn manifests(spec: &PoolSpec) -> Result<Vec<Manifest>, PoolError> {
     for group in &groups {
         let member = Member::new(spec, group);
         let configuration = config::buildkitd(spec, &member);
-        manifests.push(Manifest::Service(access::service(&member)));
-        manifests.push(Manifest::Service(access::headless_service(&member)));
+        manifests.push(Manifest::Service(Box::new(access::service(&member))));
+        manifests.push(Manifest::Service(Box::new(access::headless_service(&member))));
         manifests.push(Manifest::PodDisruptionBudget(workload::disruption_budget(&member)));
         manifests.push(Manifest::StatefulSet(Box::new(workload::stateful_set(&member, &configuration))));
         manifests.push(Manifest::ConfigMap(config::config_map(&member, configuration)));

@@ -21,7 +21,7 @@ pub(crate) fn typed(object: &Value) -> Manifest {
     }
     match object["kind"].as_str() {
         Some("ConfigMap") => Manifest::ConfigMap(read::<ConfigMap>(object)),
-        Some("Service") => Manifest::Service(read::<Service>(object)),
+        Some("Service") => Manifest::Service(Box::new(read::<Service>(object))),
         Some("StatefulSet") => Manifest::StatefulSet(Box::new(read::<StatefulSet>(object))),
         Some("PodDisruptionBudget") => Manifest::PodDisruptionBudget(read::<PodDisruptionBudget>(object)),
         Some("NetworkPolicy") => Manifest::NetworkPolicy(read::<NetworkPolicy>(object)),
