@@ -13,11 +13,11 @@ use std::{
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader, ReadBuf},
     net::{TcpStream, UnixStream},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
@@ -26,8 +26,8 @@ use crate::{
     tls::{Tls, TlsError},
 };
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server has to speak first, after the handshake, before this side does.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// Bytes that a daemon may send before this side has taken them, for each stream and for all of them.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -160,14 +160,6 @@ impl Connection {
     /// All of [`ConnectError`] but what only the first answer of the daemon can show; see [`Self::explain`].
     pub(crate) async fn open(node: &Node) -> Result<Self, ConnectError> {
         let endpoint = &node.endpoint;
-        let opening = Self::open_now(node);
-        tokio::time::timeout(CONNECT_TIMEOUT, opening)
-            .await
-            .map_err(|_| ConnectError::Timeout { endpoint: endpoint.clone(), limit: CONNECT_TIMEOUT })?
-    }
-
-    async fn open_now(node: &Node) -> Result<Self, ConnectError> {
-        let endpoint = &node.endpoint;
         let unreachable = |source| ConnectError::Unreachable { endpoint: endpoint.clone(), source };
         let (mut is_private, mut messages) = (true, None);
         let stream: Box<dyn Stream> = match endpoint {
@@ -214,8 +206,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Why the first question to a daemon was not answered. With TLS 1.3 a server refuses a client's certificate
-    /// only after the client's side of the handshake is complete.
+    /// Why the first question to a daemon was not answered.
     pub(crate) fn explain(&self, node: &Node, status: Status) -> ConnectError {
         let endpoint = node.endpoint.clone();
         if let Some(messages) = &self.messages {
@@ -258,7 +249,8 @@ fn source_of<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> 
 
 fn refused(endpoint: Endpoint, alert: AlertDescription, has_certificate: bool) -> ConnectError {
     let why = match alert {
-        AlertDescription::CertificateExpired => "it has expired",
+        // Go says the same of both.
+        AlertDescription::CertificateExpired => "it has expired, or is not valid yet",
         AlertDescription::CertificateRevoked => "it was revoked",
         AlertDescription::UnknownCA => "it was issued by an authority that the daemon does not know",
         AlertDescription::CertificateRequired | AlertDescription::BadCertificate if !has_certificate => {
@@ -280,11 +272,15 @@ async fn handshake(
     tls: &Tls,
     config: rustls::ClientConfig,
     tcp: TcpStream,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
+) -> Result<BufReader<TlsStream<TcpStream>>, ConnectError> {
     let name = tls.server_name.as_deref().or_else(|| endpoint.host()).unwrap_or_default();
     let wrong_name = || ConnectError::WrongName { endpoint: endpoint.clone(), name: name.to_owned() };
     let server = ServerName::try_from(name.to_owned()).map_err(|_| wrong_name())?;
     let result = TlsConnector::from(Arc::new(config)).connect(server, tcp).await;
+    let result = match result {
+        Ok(stream) => first_word(stream).await,
+        Err(error) => Err(error),
+    };
     result.map_err(|source| {
         let endpoint = endpoint.clone();
         match source_of::<rustls::Error>(&source) {
@@ -310,6 +306,18 @@ async fn handshake(
             _ => ConnectError::Handshake { endpoint, source },
         }
     })
+}
+
+/// With TLS 1.3 a server refuses a client's certificate after the handshake, as far as the client can see. Who writes
+/// then may see a broken connection only, and not why; so the server, which has to greet anyway, comes first.
+async fn first_word(stream: TlsStream<TcpStream>) -> io::Result<BufReader<TlsStream<TcpStream>>> {
+    let mut stream = BufReader::new(stream);
+    match tokio::time::timeout(FIRST_WORD, stream.fill_buf()).await {
+        Ok(Ok([])) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(Err(error)) => return Err(error),
+        Ok(Ok(_)) | Err(_) => {}
+    }
+    Ok(stream)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -54,12 +54,32 @@ impl Daemon {
     /// # Errors
     /// [`ConnectError`], which has a case for each way in which this goes wrong.
     pub async fn connect(node: &Node) -> Result<Self, ConnectError> {
+        Self::connect_within(node, ANSWER_TIMEOUT).await
+    }
+
+    /// The same for somebody who does not want to wait as long for a daemon that does not answer.
+    ///
+    /// # Errors
+    /// See [`Self::connect`].
+    pub async fn connect_within(node: &Node, limit: Duration) -> Result<Self, ConnectError> {
+        match tokio::time::timeout(limit, Self::connect_now(node)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Timeout { endpoint: node.endpoint.clone(), limit }),
+        }
+    }
+
+    async fn connect_now(node: &Node) -> Result<Self, ConnectError> {
         let connection = Connection::open(node).await?;
         let mut control = client(&connection);
         let endpoint = &node.endpoint;
-        let timeout = |_| ConnectError::Timeout { endpoint: endpoint.clone(), limit: ANSWER_TIMEOUT };
-        let info = tokio::time::timeout(ANSWER_TIMEOUT, control.info(control::InfoRequest {}));
-        let version = match info.await.map_err(timeout)? {
+        let info = control.info(control::InfoRequest {}).await;
+        // Even the oldest daemons answer this.
+        let workers = match control.list_workers(control::ListWorkersRequest::default()).await {
+            Ok(workers) => workers.into_inner().record.into_iter().map(Worker::from).collect(),
+            // Where nothing works, the first error is the one that says why.
+            Err(status) => return Err(connection.explain(node, info.err().unwrap_or(status))),
+        };
+        let version = match info {
             Ok(info) => info.into_inner().buildkit_version.unwrap_or_default().version,
             // Before version 0.11.
             Err(status) if status.code() == Code::Unimplemented => "0.10 or older".to_owned(),
@@ -72,14 +92,6 @@ impl Daemon {
                 needed: OLDEST.0,
             });
         }
-        let workers = tokio::time::timeout(
-            ANSWER_TIMEOUT,
-            control.list_workers(control::ListWorkersRequest::default()),
-        );
-        let workers = match workers.await.map_err(timeout)? {
-            Ok(workers) => workers.into_inner().record.into_iter().map(Worker::from).collect(),
-            Err(status) => return Err(connection.explain(node, status)),
-        };
         Ok(Self { connection: Arc::new(connection), endpoint: endpoint.clone(), version, workers })
     }
 

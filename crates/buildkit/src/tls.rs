@@ -44,9 +44,22 @@ pub enum TlsError {
         /// Where.
         path: PathBuf,
     },
-    /// Certificate and key do not belong together, or are of a kind that is not known.
-    #[error("the client certificate cannot be used")]
-    Client(#[source] rustls::Error),
+    /// Certificate and key do not belong together.
+    #[error("the key in {key} is not that of the certificate in {cert}")]
+    OtherKey {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// Certificate or key are of a kind that is not known.
+    #[error("the client certificate in {cert} cannot be used")]
+    Client {
+        /// The certificate.
+        cert: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
     /// A certificate authority that is none.
     #[error("{path} holds a certificate that cannot be one of an authority")]
     Authority {
@@ -76,12 +89,14 @@ impl Tls {
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert, "the client's certificate")?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File {
-                    what: "the client's key",
-                    path: key.clone(),
-                    source,
-                })?;
-                builder.with_client_auth_cert(chain, key).map_err(TlsError::Client)?
+                let file = |source| TlsError::File { what: "the client's key", path: key.clone(), source };
+                let secret = PrivateKeyDer::from_pem_file(key).map_err(file)?;
+                builder.with_client_auth_cert(chain, secret).map_err(|source| match source {
+                    rustls::Error::InconsistentKeys(_) => {
+                        TlsError::OtherKey { cert: cert.clone(), key: key.clone() }
+                    }
+                    source => TlsError::Client { cert: cert.clone(), source },
+                })?
             }
             _ => builder.with_no_client_auth(),
         };
