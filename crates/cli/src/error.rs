@@ -1,9 +1,15 @@
 //! Errors at the edge: kind to exit code, causes and hints to text. Nothing else prints errors.
 
-use std::{fmt::Display, io};
+mod builder;
+
+use std::{fmt::Display, io, path::PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use archway_buildkit::{ConnectError, SolveError};
+use archway_buildkit::{
+    ConnectError, SolveError,
+    certs::CertsError,
+    config::{ConfigError, EditError},
+};
 use archway_cache::CacheError;
 use archway_dockerfile::{ast::SourceText, diagnostic::Diagnostic};
 use archway_engine::StepError;
@@ -15,6 +21,8 @@ use archway_orchestrator::{
 use archway_report::Reason;
 use archway_sandbox::CgroupError;
 use archway_source::SourceError;
+
+pub(crate) use builder::connect_hint;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +63,24 @@ pub(crate) enum CliError {
     /// Cache mounts that were to be removed are in use.
     #[error("{kept} of the cache mounts are in use, and stay")]
     InUse { kept: usize },
+    /// The file of builders.
+    #[error("{} is not a file of builders: {source}", place(.path, .source))]
+    Builders { path: PathBuf, source: ConfigError },
+    /// No builder is called so.
+    #[error("there is no builder `{name}`")]
+    NoSuchBuilder { name: String, known: Vec<String> },
+    /// A builder is in a file that is not the user's.
+    #[error("builder `{name}` is in {}, which is not changed here", .path.display())]
+    MachinesBuilder { name: String, path: PathBuf },
+    /// A change to a builder.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// A connection to a daemon.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Certificates.
+    #[error(transparent)]
+    Certs(#[from] CertsError),
     /// An image is not what it says it is; what is wrong was said.
     #[error("{name} is not what it says it is: {errors} of the findings are errors")]
     NotVerified { name: String, errors: usize },
@@ -96,6 +122,7 @@ impl CliError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } | Self::Values { .. } => Exit::Usage,
+            Self::Certs(CertsError::Validity) => Exit::Usage,
             Self::NotVerified { .. } => Exit::Verification,
             Self::Operation(error) => exit_of_operation(error),
             Self::Reported(exit) => *exit,
@@ -120,6 +147,14 @@ impl CliError {
             }
             _ => plain(&self.to_string(), &chain(self), hint(self).as_deref()),
         }
+    }
+}
+
+/// `FILE:LINE:COLUMN`, as far as it is known.
+fn place(path: &std::path::Path, error: &ConfigError) -> String {
+    match error.place {
+        Some((line, column)) => format!("{}:{line}:{column}", path.display()),
+        None => path.display().to_string(),
     }
 }
 
@@ -234,6 +269,14 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::Operation(error) => operation_hint(error),
         CliError::Registry(error) => error.hint(),
         CliError::Store(error) => store_hint(error),
+        CliError::Builders { source, .. } => builder::config_hint(source),
+        CliError::NoSuchBuilder { name, known } => Some(builder::no_builder_hint(name, known)),
+        CliError::MachinesBuilder { .. } => Some(
+            "an administrator can; a builder of the same name in your own file comes before it".to_owned(),
+        ),
+        CliError::Edit(error) => builder::edit_hint(error),
+        CliError::Connect(error) => connect_hint(error),
+        CliError::Certs(error) => builder::certs_hint(error).map(str::to_owned),
         CliError::NotInCache { .. } => Some("`archway cache ls` lists what is there".to_owned()),
         _ => None,
     }
@@ -426,19 +469,6 @@ pub(crate) fn remote_hint(error: &RemoteError) -> Option<String> {
         RemoteError::Image { .. } => {
             Some("the registry must be reachable from here as well as from the daemon".to_owned())
         }
-    }
-}
-
-/// What to do about a daemon that there is no connection to.
-pub(crate) fn connect_hint(error: &ConnectError) -> Option<String> {
-    match error {
-        ConnectError::Insecure { .. } => Some(
-            "give certificates (--cacert, --cert, --key), or --allow-insecure if that is meant".to_owned(),
-        ),
-        ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => {
-            Some("`archway builder ls` shows which daemons answer".to_owned())
-        }
-        _ => None,
     }
 }
 

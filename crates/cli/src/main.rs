@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod args;
+mod builders;
 mod commands;
 mod error;
 mod findings;
@@ -50,6 +51,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Rmi(args) => commands::images::remove(args),
         Command::Cache(command) => commands::cache::run(command),
         Command::Kube(command) => commands::kube::run(command),
+        Command::Builder(command) => commands::builder::run(command),
         Command::Login(args) => commands::login::login(args, registries),
         Command::Logout(args) => commands::login::logout(args, registries),
     }?;

@@ -345,7 +345,12 @@ impl SourceArgs {
                 Some(&platforms),
             )?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
-            builders: build_builder::parse(&self.builder, &platforms, &build_builder::configured)?,
+            builders: build_builder::parse(
+                &self.builder,
+                &platforms,
+                &build_builder::configured,
+                &build_builder::current,
+            )?,
             platforms,
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,

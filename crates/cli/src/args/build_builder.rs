@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use archway_buildkit::{Endpoint, Node, Pool};
+use archway_buildkit::{Endpoint, Node, Pool, config::EMBEDDED};
 use archway_oci::Platform;
 use archway_orchestrator::builder::{Builder, Builders, NamedPool};
 
-use crate::error::CliError;
+use crate::{builders, error::CliError};
 
 const FLAG: &str = "--builder";
-/// This machine's engine.
-pub(crate) const EMBEDDED: &str = "embedded";
 
-/// Reads `NAME` and `PLATFORM=NAME`. `known` finds the builders that have a name.
+/// Reads `NAME` and `PLATFORM=NAME`. `known` finds the builders that have a name, `current` the one that is used
+/// for platforms that no value is about.
 pub(super) fn parse(
     values: &[String],
     platforms: &[Platform],
     known: &dyn Fn(&str) -> Result<Pool, CliError>,
+    current: &dyn Fn() -> Result<String, CliError>,
 ) -> Result<Builders, CliError> {
     let mut builders = Builders::default();
     let mut default = None;
@@ -41,7 +41,13 @@ pub(super) fn parse(
             return Err(CliError::usage(FLAG, format!("there are two for {platform}")));
         }
     }
-    builders.default = default.unwrap_or_default();
+    builders.default = match default {
+        Some(builder) => builder,
+        None if platforms.iter().all(|platform| builders.by_platform.contains_key(platform)) => {
+            Builder::default()
+        }
+        None => find(&current()?, known)?,
+    };
     Ok(builders)
 }
 
@@ -60,9 +66,14 @@ fn find(name: &str, known: &dyn Fn(&str) -> Result<Pool, CliError>) -> Result<Bu
     Ok(Builder::Pool(Arc::new(NamedPool { name: name.to_owned(), pool })))
 }
 
-/// The builder of this name.
+/// The daemons of the configured builder of this name.
 pub(super) fn configured(name: &str) -> Result<Pool, CliError> {
-    Err(CliError::usage(FLAG, format!("there is no builder `{name}`")))
+    Ok(builders::Builders::read()?.pool(name)?.cloned().unwrap_or_default())
+}
+
+/// The builder that the user chose.
+pub(super) fn current() -> Result<String, CliError> {
+    Ok(builders::Builders::read()?.current().to_owned())
 }
 
 #[cfg(test)]
@@ -70,13 +81,17 @@ mod tests {
     use super::*;
 
     fn parsed(values: &[&str]) -> Result<Builders, String> {
+        parsed_with(values, EMBEDDED)
+    }
+
+    fn parsed_with(values: &[&str], current: &str) -> Result<Builders, String> {
         let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
         let platforms = ["linux/amd64".parse().unwrap(), "linux/arm64".parse().unwrap()];
         let known = |name: &str| match name {
             "pool" => Ok(Pool::default()),
             _ => Err(CliError::usage(FLAG, "unknown")),
         };
-        parse(&values, &platforms, &known).map_err(|error| error.to_string())
+        parse(&values, &platforms, &known, &|| Ok(current.to_owned())).map_err(|error| error.to_string())
     }
 
     fn name(builder: &Builder) -> &str {
@@ -84,6 +99,22 @@ mod tests {
             Builder::Embedded => EMBEDDED,
             Builder::Pool(pool) => &pool.name,
         }
+    }
+
+    #[test]
+    fn the_current_builder_is_for_platforms_that_nothing_is_said_of() {
+        let (amd64, arm64) = ("linux/amd64".parse().unwrap(), "linux/arm64".parse().unwrap());
+        for (values, want) in [
+            (&[][..], ["pool", "pool"]),
+            (&["embedded"], ["embedded", "embedded"]),
+            (&["linux/amd64=embedded"], ["embedded", "pool"]),
+        ] {
+            let builders = parsed_with(values, "pool").unwrap();
+            assert_eq!([name(builders.of(&amd64)), name(builders.of(&arm64))], want, "{values:?}");
+        }
+        // Who is not needed need not be there.
+        parsed_with(&["linux/amd64=pool", "linux/arm64=embedded"], "gone").unwrap();
+        parsed_with(&[], "gone").unwrap_err();
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod build_arg;
 mod build_builder;
 mod build_cache;
 mod build_context;
+mod builder;
 mod cache;
 mod cache_filter;
 pub(crate) mod cache_policy;
@@ -31,6 +32,10 @@ mod value;
 mod verify;
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
+pub(crate) use builder::{
+    BuilderCertsArgs, BuilderCommand, BuilderCreateArgs, BuilderInspectArgs, BuilderListArgs,
+    BuilderRemoveArgs, BuilderUseArgs,
+};
 pub(crate) use cache::{
     CacheCommand, CacheListArgs, ExportArgs, ImportArgs, PruneArgs, RemoveArgs, UsageArgs,
 };
@@ -44,7 +49,7 @@ pub(crate) use publication::PublishingArgs;
 pub(crate) use sbom::{SbomArgs, SbomFormat};
 pub(crate) use scan::ScanArgs;
 pub(crate) use source::{Bundling, SourceBundleArgs};
-pub(crate) use value::{location, unknown};
+pub(crate) use value::{location, nearest, unknown};
 pub(crate) use verify::{BuildAuditArgs, IndexVerifyArgs};
 
 /// One build, every architecture.
@@ -108,6 +113,9 @@ pub(crate) enum Command {
     /// Builders on Kubernetes
     #[command(subcommand)]
     Kube(KubeCommand),
+    /// Manage builders: BuildKit daemons on other machines, and certificates for them
+    #[command(subcommand)]
+    Builder(BuilderCommand),
     /// Store credentials for a registry
     Login(LoginArgs),
     /// Remove credentials for a registry

@@ -80,7 +80,7 @@ pub(crate) fn unknown(flag: &'static str, kind: &str, word: &str, known: &[&str]
     }
 }
 
-/// `90s`, `5m`, `1h30m`, `250ms`; a bare number is seconds.
+/// `90s`, `5m`, `1h30m`, `30d`, `250ms`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || format!("`{text}` is not a duration such as 90s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
@@ -98,6 +98,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "s" => 1000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(invalid()),
         };
         let part = number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(invalid)?;
@@ -113,7 +114,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, milliseconds) in [("90", 90_000), ("90s", 90_000), ("1h30m", 5_400_000), ("250ms", 250)] {
+        for (text, milliseconds) in
+            [("90", 90_000), ("90s", 90_000), ("1h30m", 5_400_000), ("30d", 2_592_000_000), ("250ms", 250)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for text in ["", "s", "5x", "-1s", "1.5h", "99999999999999999999s", "m5"] {

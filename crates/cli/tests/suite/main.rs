@@ -13,6 +13,7 @@ mod attestations;
 mod base_pull;
 mod build_cache;
 mod build_push;
+mod builder;
 mod cache;
 mod check;
 mod contexts;
