@@ -6,7 +6,7 @@ use std::{fmt::Display, io, path::PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use archway_buildkit::{
-    ConnectError, SolveError,
+    ConnectError,
     certs::CertsError,
     config::{ConfigError, EditError},
 };
@@ -16,13 +16,12 @@ use archway_engine::StepError;
 use archway_oci::{Platform, platform::PlatformError};
 use archway_orchestrator::scan::ScanError;
 use archway_orchestrator::{
-    Error, cache::StorageError, error::DockerfileConflict, failure::RemoteError, index_tools::AnnotateError,
+    Error, cache::StorageError, error::DockerfileConflict, index_tools::AnnotateError,
 };
-use archway_report::Reason;
 use archway_sandbox::CgroupError;
 use archway_source::SourceError;
 
-pub(crate) use builder::connect_hint;
+pub(crate) use builder::{connect_hint, remote_hint};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -450,25 +449,6 @@ pub(crate) fn store_hint(error: &archway_store::StoreError) -> Option<String> {
             Some("choose another place for the store: ARCHWAY_ROOT=DIR archway …".to_owned())
         }
         _ => None,
-    }
-}
-
-/// What to do about a failure at a daemon.
-pub(crate) fn remote_hint(error: &RemoteError) -> Option<String> {
-    match error {
-        RemoteError::Unavailable { source, .. } => source.as_deref().and_then(connect_hint),
-        RemoteError::Solve(SolveError::Lost { .. }) => Some(
-            "look at the daemon's log; `--retry 1` tries once more, at another daemon if there is one"
-                .to_owned(),
-        ),
-        RemoteError::Solve(SolveError::Exit { code, .. }) => exit_hint(*code),
-        RemoteError::Solve(SolveError::Daemon { reason: Reason::PushFailed, .. }) => {
-            Some("daemons push themselves: the registry must be reachable from where they run".to_owned())
-        }
-        RemoteError::Solve(_) => None,
-        RemoteError::Image { .. } => {
-            Some("the registry must be reachable from here as well as from the daemon".to_owned())
-        }
     }
 }
 

@@ -1,13 +1,43 @@
 //! What to do about builders that are not there, and about daemons that do not let us in.
 
 use archway_buildkit::{
-    ConnectError,
+    ConnectError, SolveError,
     certs::CertsError,
     config::{ConfigError, EMBEDDED, EditError},
+    session::SessionError,
     tls::TlsError,
 };
+use archway_orchestrator::failure::RemoteError;
+use archway_report::Reason;
 
+use super::{exit_hint, source_hint};
 use crate::args::nearest;
+
+/// What to do about a failure at a daemon.
+pub(crate) fn remote_hint(error: &RemoteError) -> Option<String> {
+    match error {
+        RemoteError::Unavailable { source, .. } => source.as_deref().and_then(connect_hint),
+        RemoteError::Solve(SolveError::Lost { .. }) => Some(
+            "look at the daemon's log; `--retry 1` tries once more, at another daemon if there is one"
+                .to_owned(),
+        ),
+        RemoteError::Solve(SolveError::Exit { code, .. }) => exit_hint(*code),
+        RemoteError::Solve(SolveError::Session { source, .. }) => session_hint(source),
+        RemoteError::Solve(SolveError::Daemon { reason: Reason::PushFailed, .. }) => {
+            Some("daemons push themselves: the registry must be reachable from where they run".to_owned())
+        }
+        RemoteError::Solve(_) => None,
+        RemoteError::Image { .. } => {
+            Some("the registry must be reachable from here as well as from the daemon".to_owned())
+        }
+    }
+}
+
+use archway_buildkit::{
+    ConnectError,
+    certs::CertsError,
+    config::{ConfigError, EditError},
+};
 
 /// What to do about a connection that was refused.
 pub(crate) fn connect_hint(error: &ConnectError) -> Option<String> {
