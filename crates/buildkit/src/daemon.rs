@@ -48,6 +48,17 @@ pub struct DiskUsage {
     pub reclaimable: u64,
 }
 
+/// What to remove from a daemon's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Prune {
+    /// Also internal images and frontends.
+    pub all: bool,
+    /// Only what was not used for this long.
+    pub unused_for: Duration,
+    /// Bytes that may stay.
+    pub keep: Option<u64>,
+}
+
 impl Daemon {
     /// Connects, and asks what is there.
     ///
@@ -125,6 +136,27 @@ impl Daemon {
             usage.reclaimable += if record.in_use { 0 } else { size };
         }
         Ok(usage)
+    }
+
+    /// Removes what no build that goes on needs from its cache, as its own `buildctl prune` does. Gives the bytes
+    /// that it freed.
+    ///
+    /// # Errors
+    /// The daemon's own, and those of a connection that broke.
+    pub async fn prune(&self, what: &Prune) -> Result<u64, Status> {
+        let bytes = |size: Option<u64>| i64::try_from(size.unwrap_or_default()).unwrap_or(i64::MAX);
+        let request = control::PruneRequest {
+            all: what.all,
+            keep_duration: i64::try_from(what.unused_for.as_nanos()).unwrap_or(i64::MAX),
+            reserved_space: bytes(what.keep),
+            ..Default::default()
+        };
+        let mut records = self.control().prune(request).await?.into_inner();
+        let mut freed = 0;
+        while let Some(record) = records.message().await? {
+            freed += u64::try_from(record.size).unwrap_or_default();
+        }
+        Ok(freed)
     }
 
     /// How many builds it is busy with.

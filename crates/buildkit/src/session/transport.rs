@@ -1,7 +1,7 @@
 //! A connection inside a stream of messages.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -85,6 +85,29 @@ impl AsyncWrite for Transport {
         let length = bytes.len().min(LARGEST);
         self.outgoing.send_item(BytesMessage { data: bytes[..length].to_vec() }).map_err(closed)?;
         Poll::Ready(Ok(length))
+    }
+
+    /// The head of an HTTP/2 frame and what it carries are two buffers, and go in one message.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        ready!(self.outgoing.poll_reserve(cx)).map_err(closed)?;
+        let mut data =
+            Vec::with_capacity(buffers.iter().map(|buffer| buffer.len()).sum::<usize>().min(LARGEST));
+        for buffer in buffers {
+            let length = buffer.len().min(LARGEST - data.len());
+            data.extend_from_slice(&buffer[..length]);
+        }
+        let length = data.len();
+        self.outgoing.send_item(BytesMessage { data }).map_err(closed)?;
+        Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
