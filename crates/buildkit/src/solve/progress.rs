@@ -50,6 +50,8 @@ struct Known {
     is_of_dockerfile: bool,
     started: bool,
     finished: Option<StepOutcome>,
+    /// Whether bytes moved for it.
+    has_transfers: bool,
     log: Tail,
 }
 
@@ -149,6 +151,7 @@ impl Progress {
                 is_of_dockerfile,
                 started: false,
                 finished: None,
+                has_transfers: false,
                 log: Tail::default(),
             };
             self.vertices.insert(vertex.digest.clone(), known);
@@ -162,6 +165,8 @@ impl Progress {
         let Some(completed) = vertex.completed else { return };
         let outcome = match (vertex.error.as_str(), vertex.cached) {
             ("", true) => StepOutcome::Cached,
+            // A base image that is there is looked up each time.
+            ("", false) if known.is_base() && !known.has_transfers => StepOutcome::Cached,
             ("", false) => StepOutcome::Done,
             (error, _) if is_cancelled(error) => StepOutcome::Cancelled,
             (error, _) => {
@@ -196,10 +201,13 @@ impl Progress {
         self.events.send(Event::StepLog { step: known.step, stream, text });
     }
 
-    fn transfer(&self, status: VertexStatus) {
+    fn transfer(&mut self, status: VertexStatus) {
         // Others count what has no bytes: "resolving", "extracting".
         if status.total <= 0 && status.current <= 0 {
             return;
+        }
+        if let Some(known) = self.vertices.get_mut(&status.vertex) {
+            known.has_transfers = true;
         }
         let kind = match status.id.as_str() {
             id if id.starts_with("transferring") => TransferKind::Send,
@@ -218,6 +226,11 @@ impl Progress {
 }
 
 impl Known {
+    /// Whether it is a `FROM`.
+    fn is_base(&self) -> bool {
+        self.is_of_dockerfile && self.name.contains("] FROM ")
+    }
+
     fn finish(&mut self, events: &Events, outcome: StepOutcome, duration: Duration) {
         self.finished = Some(outcome.clone());
         events.send(Event::StepFinished { step: self.step, outcome, duration });
@@ -367,6 +380,34 @@ mod tests {
         let message = "process did not complete: exit code: 2".to_owned();
         let outcome = StepOutcome::Failed { message };
         assert_eq!(told[4..], [Event::StepFinished { step: id, outcome, duration: seconds }]);
+    }
+
+    #[test]
+    fn a_base_image_that_is_there_counts_as_found() {
+        let steps = Steps::new(Arc::default(), "linux/arm64".parse().unwrap());
+        for (is_pulled, counts) in [(false, (1, 0)), (true, (0, 1))] {
+            let mut progress = Progress::new(steps.clone(), Events::ignored());
+            let named = |vertex: Vertex| Vertex { name: "[build 1/2] FROM r.example/base".into(), ..vertex };
+            progress.observe(StatusResponse {
+                vertexes: vec![named(vertex("a", Some(1), None))],
+                ..Default::default()
+            });
+            if is_pulled {
+                let status = VertexStatus {
+                    vertex: "a".into(),
+                    id: "sha256:1".into(),
+                    current: 5,
+                    total: 9,
+                    ..Default::default()
+                };
+                progress.observe(StatusResponse { statuses: vec![status], ..Default::default() });
+            }
+            progress.observe(StatusResponse {
+                vertexes: vec![named(vertex("a", Some(1), Some(2)))],
+                ..Default::default()
+            });
+            assert_eq!(progress.counts(), counts);
+        }
     }
 
     #[test]

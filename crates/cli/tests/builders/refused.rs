@@ -23,6 +23,6 @@ fn what_a_daemon_cannot_do_is_refused() {
 fn a_builder_that_is_not_there_is_no_builder() {
     let Some(scene) = Scene::new() else { return };
     scene.dockerfile("FROM scratch\nLABEL a=b\n");
-    let run = scene.build(&["--builder=nobody"]).exited(2);
-    assert!(run.stderr.contains("nobody"), "{}", run.stderr);
+    let run = scene.build(&["--builder=nobody"]).exited(1);
+    assert!(run.stderr.contains("no builder `nobody`"), "{}", run.stderr);
 }

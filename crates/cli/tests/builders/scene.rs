@@ -1,6 +1,7 @@
 //! Daemons, certificates, the file of builders, and a registry.
 
 use std::{
+    cell::Cell,
     fs,
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -31,6 +32,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 pub(crate) struct Scene {
     pub(crate) cli: Cli,
     repository: String,
+    /// Whether the builder `pool` has a daemon already.
+    has_pool: Cell<bool>,
 }
 
 impl Scene {
@@ -42,7 +45,8 @@ impl Scene {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let cli = Cli::new(env!("CARGO_BIN_EXE_archway")).expect("a directory for the test");
-        Some(Self { cli, repository: format!("builders-{}-{number}-test", process::id()) })
+        let repository = format!("builders-{}-{number}-test", process::id());
+        Some(Self { cli, repository, has_pool: Cell::new(false) })
     }
 
     /// Writes `Dockerfile`; `BASE` in it stands for the busybox image.
@@ -99,7 +103,8 @@ impl Scene {
         let file = |name: &str| client.join(name).display().to_string();
         let (cacert, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
         let endpoint = endpoint(daemon);
-        let mut arguments = vec!["builder", "create", "pool", "--append"];
+        let mut arguments = vec!["builder", "create", "pool"];
+        arguments.extend(self.has_pool.replace(true).then_some("--append"));
         arguments.extend(["--cacert", &cacert, "--cert", &cert, "--key", &key, &endpoint]);
         self.archway(&arguments).succeeded();
     }
