@@ -9,11 +9,12 @@ use archway_buildkit::{
     Endpoint, Node,
     certs::{Order, SecretName, VALIDITY},
     config::{self, EMBEDDED, NameError, NodeError},
+    daemon::Prune,
     tls::Tls,
 };
 use clap::{Args, Subcommand};
 
-use super::{build, image::Format, value};
+use super::{build, cache, image::Format, value};
 use crate::error::CliError;
 
 /// Keys of `--driver-opt`.
@@ -32,6 +33,8 @@ pub(crate) enum BuilderCommand {
     Use(BuilderUseArgs),
     /// Remove a builder, or one of its daemons
     Rm(BuilderRemoveArgs),
+    /// Remove what no build that goes on needs from the caches of a builder's daemons
+    Prune(BuilderPruneArgs),
     /// Make or renew certificates for daemons and for those who use them
     Certs(BuilderCertsArgs),
 }
@@ -127,6 +130,36 @@ pub(crate) struct BuilderRemoveArgs {
     /// Remove this daemon only; with the last one, the builder goes
     #[arg(long, value_name = "ENDPOINT")]
     node: Option<String>,
+}
+
+/// `archway builder prune`
+#[derive(Debug, Args)]
+pub(crate) struct BuilderPruneArgs {
+    /// Name of the builder [default: the current one]
+    pub(crate) name: Option<String>,
+
+    /// Remove what daemons keep for themselves, too: internal images, frontends
+    #[arg(long)]
+    all: bool,
+
+    /// Leave what was used within this time: 24h, 7d
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    unused_for: Option<Duration>,
+
+    /// Keep this much at each daemon
+    #[arg(long, value_name = "BYTES", value_parser = cache::bytes, visible_alias = "keep-storage")]
+    reserved_space: Option<u64>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+impl BuilderPruneArgs {
+    /// What is to be removed.
+    pub(crate) fn what(&self) -> Prune {
+        Prune { all: self.all, unused_for: self.unused_for.unwrap_or_default(), keep: self.reserved_space }
+    }
 }
 
 /// `archway builder certs`

@@ -189,6 +189,7 @@ pub(crate) struct RemoveArgs {
     pub(crate) unused_for: Option<Duration>,
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+/// A size such as `500MB`.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     size::bytes(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 20GB"))
 }

@@ -34,7 +34,7 @@ mod verify;
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat, ProgressMode};
 pub(crate) use builder::{
     BuilderCertsArgs, BuilderCommand, BuilderCreateArgs, BuilderInspectArgs, BuilderListArgs,
-    BuilderRemoveArgs, BuilderUseArgs,
+    BuilderPruneArgs, BuilderRemoveArgs, BuilderUseArgs,
 };
 pub(crate) use cache::{
     CacheCommand, CacheListArgs, ExportArgs, ImportArgs, PruneArgs, RemoveArgs, UsageArgs,

@@ -17,7 +17,10 @@ pub(crate) mod scan;
 pub(crate) mod source;
 pub(crate) mod verify;
 
-use std::path::Path;
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    path::Path,
+};
 
 use archway_oci::Descriptor;
 use archway_orchestrator::{Context, Error};
@@ -120,4 +123,17 @@ pub(crate) fn write_metadata(path: &Path, descriptor: &Descriptor, names: &str) 
     });
     let text = serde_json::to_string_pretty(&metadata).expect("plain data");
     write_file(path, &(text + "\n"))
+}
+
+/// Asks, where somebody can answer.
+fn agreed(question: &str) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    anstream::eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    let read = io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
+    let failed = |source| CliError::File { action: "read", path: "standard input".to_owned(), source };
+    read.map_err(failed)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

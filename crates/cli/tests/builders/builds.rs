@@ -148,3 +148,25 @@ fn what_the_daemons_of_a_builder_cannot_build_is_built_here() {
     assert!(line("linux/arm64").contains("builder `pool`"), "{}", plan.stdout);
     assert!(line("linux/s390x").contains("no daemon of `pool` builds for it"), "{}", plan.stdout);
 }
+
+#[test]
+fn a_daemons_cache_is_pruned() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(daemon) = scene.daemon(&[]) else { return };
+    scene.add(&daemon);
+    scene.dockerfile("FROM BASE\nRUN [\"/bin/busybox\", \"dd\", \"if=/dev/zero\", \"of=/zeros\", \"bs=1M\", \"count=3\"]\n");
+    scene.build(&["--builder=pool"]).succeeded();
+    let total = || {
+        let list = scene.archway(&["builder", "ls", "--format=json"]).succeeded();
+        let builders: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+        let pool = builders.as_array().unwrap().iter().find(|builder| builder["name"] == "pool").unwrap();
+        pool["nodes"][0]["disk"]["total"].as_u64().unwrap()
+    };
+    let before = total();
+    assert!(before > 3 << 20, "{before}");
+    scene.archway(&["builder", "prune", "pool", "--unused-for=1h"]).succeeded();
+    assert_eq!(total(), before, "all of it was used just now");
+    let run = scene.archway(&["builder", "prune", "pool", "--all"]).succeeded();
+    assert!(run.stdout.contains(&endpoint(&daemon)), "{}", run.stdout);
+    assert!(total() < 1 << 20, "{} of {before}", total());
+}

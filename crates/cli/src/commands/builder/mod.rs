@@ -5,10 +5,12 @@
 //! | `change` | creates, chooses and removes builders |
 //! | `survey` | asks daemons what they are |
 //! | `show` | lists and inspects: what was found, as text and JSON |
+//! | `prune` | makes daemons smaller |
 //! | `certs` | makes and renews certificates |
 
 mod certs;
 mod change;
+mod prune;
 mod show;
 mod survey;
 
@@ -21,6 +23,7 @@ pub(crate) fn run(command: &BuilderCommand) -> Result<(), CliError> {
         BuilderCommand::Inspect(args) => show::inspect(args),
         BuilderCommand::Use(args) => change::select(args),
         BuilderCommand::Rm(args) => change::remove(args),
+        BuilderCommand::Prune(args) => prune::run(args),
         BuilderCommand::Certs(args) => certs::run(args),
     }
 }

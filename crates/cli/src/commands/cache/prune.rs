@@ -1,16 +1,14 @@
 //! `archway cache prune`, and what builds remove without being asked.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-
 use archway_store::{Prune, Pruned, Store, garbage::automatic::Policy};
 use jiff::Timestamp;
 
 use super::text;
-use crate::{args::PruneArgs, error::CliError, session, table};
+use crate::{args::PruneArgs, commands::agreed, error::CliError, session, table};
 
 pub(super) fn run(args: &PruneArgs) -> Result<(), CliError> {
     let filter = args.filter.parse()?;
-    if !args.dry_run && !args.force && !agreed(args.all)? {
+    if !args.dry_run && !args.force && !agreed(question(args.all))? {
         return Ok(());
     }
     let store = session::store()?;
@@ -33,18 +31,11 @@ fn outcome(pruned: &Pruned, dry_run: bool) -> String {
     }
 }
 
-/// Asks, where somebody can answer.
-fn agreed(all: bool) -> Result<bool, CliError> {
-    if !io::stdin().is_terminal() {
-        return Ok(true);
+fn question(all: bool) -> &'static str {
+    match all {
+        true => "Remove all that no image and no build needs from the build cache?",
+        false => "Remove what no image and no build needs from the build cache?",
     }
-    let what = if all { "all that no image and no build needs" } else { "what no image and no build needs" };
-    anstream::eprint!("Remove {what} from the build cache? [y/N] ");
-    let mut answer = String::new();
-    let read = io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
-    let failed = |source| CliError::File { action: "read", path: "standard input".to_owned(), source };
-    read.map_err(failed)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// At the end of a build: removes what the policy says, if it is time to; the sentence to tell.
