@@ -103,8 +103,8 @@ pub(crate) fn refused_realm<'a>(
 ) -> Option<Url> {
     let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
     let challenges = texts.iter().filter_map(|text| http_auth::parse_challenges(text).ok()).flatten();
-    let realms = challenges.filter(is_bearer).filter_map(|challenge| realm(&challenge));
-    realms.filter(|realm| !may_hold_secrets(realm, registry)).next_back()
+    let mut realms = challenges.filter(is_bearer).filter_map(|challenge| realm(&challenge));
+    realms.rfind(|realm| !may_hold_secrets(realm, registry))
 }
 
 fn is_bearer(challenge: &http_auth::ChallengeRef<'_>) -> bool {
