@@ -68,7 +68,7 @@ impl Control for Stub {
     async fn info(&self, _: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
         let Some(version) = self.0 else { return no() };
         let version = types::BuildkitVersion { version: version.to_owned(), ..Default::default() };
-        Ok(Response::new(InfoResponse { buildkit_version: Some(version), ..Default::default() }))
+        Ok(Response::new(InfoResponse { buildkit_version: Some(version) }))
     }
 
     async fn list_workers(
