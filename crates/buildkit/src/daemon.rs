@@ -106,6 +106,11 @@ impl Daemon {
         Ok(Self { connection: Arc::new(connection), endpoint: endpoint.clone(), version, workers })
     }
 
+    /// Whether nobody between the machines can read along.
+    pub fn is_private(&self) -> bool {
+        self.connection.is_private
+    }
+
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint

@@ -367,7 +367,8 @@ fn elsewhere(
     if platforms.is_empty() {
         return Ok(Vec::new());
     }
-    let scratch = tempfile::Builder::new().prefix("archway-").tempdir().map_err(Error::read("."))?;
+    let scratch =
+        tempfile::Builder::new().prefix("archway-").tempdir().map_err(Error::read(std::env::temp_dir()))?;
     let last_step = prepared.steps.iter().map(|step| step.id.0 + 1).max().unwrap_or_default();
     let listen = |(id, agent): (&String, &SshAgent)| {
         let socket = AgentSocket::for_this_process(agent).map_err(Error::read(&agent.socket))?;
@@ -379,14 +380,14 @@ fn elsewhere(
             engine: context.engine.clone(),
             events: observed(context.events.clone(), tracker.clone()),
         },
-        request: request.clone(),
+        request: BuildRequest { build_args: prepared.build_args.clone(), ..request.clone() },
         dockerfile: prepared.dockerfile.source.text.clone(),
         contexts: prepared.contexts.clone(),
         bases: prepared.bases.clone(),
         repository: output::references_in_registries(targets).into_iter().next(),
         reads_layers: request.audit.policy != AuditPolicy::Off || request.reads_packages(),
         next_step: Arc::new(AtomicU32::new(last_step)),
-        source: prepared.source_name(),
+        source: prepared.source_name(context.store()).map_err(Error::read(context.store().root()))?,
         secrets: builder::secrets(request, &platforms[0].builder)?,
         agents,
         scratch,

@@ -20,6 +20,9 @@ pub enum Error {
     /// Something that a builder cannot do.
     #[error(transparent)]
     Unsupported(#[from] crate::builder::Unsupported),
+    /// A daemon pushed an image and did not say which.
+    #[error("the daemon did not say the digest of what it pushed")]
+    NoDigest,
     /// The build context or the Dockerfile could not be fetched.
     #[error("cannot fetch {what}")]
     Fetch {

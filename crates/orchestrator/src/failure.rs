@@ -31,6 +31,22 @@ pub enum RemoteError {
     /// The build failed there.
     #[error(transparent)]
     Solve(SolveError),
+    /// Others could read along, and what would be sent is nobody else's business.
+    #[error("{what} are not sent to {endpoint}, which is spoken to in the clear")]
+    InTheClear {
+        /// Where.
+        endpoint: Endpoint,
+        /// `secrets`
+        what: &'static str,
+    },
+    /// It was built on something else than this machine resolved.
+    #[error("{endpoint} did not build on the base image that was resolved, {base}")]
+    OtherBase {
+        /// Where it was built.
+        endpoint: Endpoint,
+        /// The base image.
+        base: String,
+    },
     /// It was built, and could not be read.
     #[error("cannot read the image that {endpoint} built")]
     Image {
@@ -59,6 +75,8 @@ impl Failure {
             Self::Remote(error) => match &**error {
                 RemoteError::Unavailable { .. } => Reason::BuilderUnavailable,
                 RemoteError::Solve(error) => error.reason(),
+                RemoteError::InTheClear { .. } => Reason::BuilderFailed,
+                RemoteError::OtherBase { .. } => Reason::VerificationFailed,
                 RemoteError::Image { .. } => Reason::ImagePullFailed,
             },
         }
@@ -78,7 +96,7 @@ impl Failure {
             Self::Here(failure) => &failure.log_tail,
             Self::Remote(error) => match &**error {
                 RemoteError::Solve(error) => error.failed().map_or(&[], |failed| &failed.log_tail),
-                RemoteError::Unavailable { .. } | RemoteError::Image { .. } => &[],
+                _ => &[],
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +20,7 @@ use archway_graph::{
 use archway_oci::Platform;
 use archway_report::{PlatformPlan, Step};
 use archway_sandbox::Cgroups;
+use archway_store::Store;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
@@ -45,6 +46,8 @@ pub struct Prepared {
     pub platforms: Vec<PlatformPlan>,
     /// The steps of this machine, as people see them.
     pub steps: Vec<Step>,
+    /// The build arguments, with the time of the context where that is asked for.
+    pub(crate) build_args: BuildArgs,
     /// The platforms that daemons build, in request order.
     pub(crate) elsewhere: Vec<RemotePlatform>,
     pub(crate) bases: Arc<Bases>,
@@ -93,17 +96,23 @@ impl Prepared {
         self.graphs().all(|graph| graph.source_date_epoch.is_none())
     }
 
-    /// The same for each build of this source, as far as anybody can tell: where it is, seen from this machine.
-    pub(crate) fn source_name(&self) -> String {
-        let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    /// The same for each build of this source, and for no other one: a daemon that finds files of the same size and time
+    /// under this name does not ask for them again.
+    pub(crate) fn source_name(&self, store: &Store) -> io::Result<String> {
         let place = match (&self.source.origin, self.contexts.get(&ContextName::Main)) {
             (ContextOrigin::Repository { source, .. }, _) => source.describe(),
-            (ContextOrigin::Download { url, .. }, _) => url.clone(),
-            (ContextOrigin::Bundle { location, .. }, _) => crate::origin::describe(location),
+            // Times of files in archives and bundles say nothing: what was there names them.
+            (ContextOrigin::Download { url, file }, _) => {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(std::fs::File::open(file)?)?;
+                format!("{url} {}", hasher.finalize())
+            }
+            (ContextOrigin::Bundle { digest, .. }, _) => digest.to_string(),
             (ContextOrigin::Here, Some(snapshot)) => snapshot.directory().display().to_string(),
             (ContextOrigin::Here, None) => self.dockerfile.source.name.to_string(),
         };
-        blake3::hash(format!("{machine}\n{place}").as_bytes()).to_hex().to_string()
+        let machine = machine(&store.root().join("machine-id"))?;
+        Ok(blake3::hash(format!("{machine}\n{place}").as_bytes()).to_hex().to_string())
     }
 
     fn graphs(&self) -> impl Iterator<Item = &Graph> {
@@ -168,6 +177,7 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         dockerfile: dockerfile.clone(),
         graph: Arc::new(graph),
         contexts,
+        build_args,
         elsewhere,
         bases: Arc::new(bases),
         cgroups,
@@ -175,6 +185,26 @@ pub async fn prepare(context: &Context, request: &BuildRequest) -> Result<Prepar
         began,
         source: opened,
     })
+}
+
+/// What no other machine is called: a random number, kept in a file. Containers often have no `/etc/machine-id`, or that of
+/// their image.
+fn machine(file: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read,
+    }
+    let mut random = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(directory)?;
+    new.write_all(blake3::hash(&random).to_hex().as_bytes())?;
+    match new.persist_noclobber(file) {
+        Ok(_) => {}
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.error),
+    }
+    std::fs::read_to_string(file)
 }
 
 /// The machine that runs steps.

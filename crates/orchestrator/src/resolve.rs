@@ -85,12 +85,6 @@ impl Bases {
         Ok(())
     }
 
-    /// The name and the reference that a manifest was resolved from.
-    pub(crate) fn named(&self, manifest: &Digest) -> Option<(&str, &Reference)> {
-        let ((name, _), base) = self.by_name.iter().find(|(_, base)| base.manifest == *manifest)?;
-        Some((name, &base.reference))
-    }
-
     /// The digest of what was found under `name`, an index as a rule, of which `manifest` was chosen.
     pub(crate) fn top<'a>(&'a self, name: &str, manifest: &'a Digest) -> &'a Digest {
         self.tops.get(&(name.to_owned(), manifest.clone())).unwrap_or(manifest)

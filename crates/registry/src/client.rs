@@ -63,6 +63,11 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
+    /// Whether plain HTTP and unverified TLS are allowed for a registry.
+    pub fn is_insecure(&self, registry: &str) -> bool {
+        self.transport.is_insecure(registry)
+    }
+
     /// A client. Nothing is read or sent yet.
     pub fn new(options: ClientOptions) -> Self {
         Self { transport: Arc::new(Transport::new(options)) }

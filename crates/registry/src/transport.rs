@@ -44,6 +44,10 @@ pub(crate) struct Transport {
 type Lookup = Arc<OnceCell<Option<Sourced>>>;
 
 impl Transport {
+    pub(crate) fn is_insecure(&self, registry: &str) -> bool {
+        self.options.insecure.iter().any(|host| host == registry)
+    }
+
     pub(crate) fn new(options: ClientOptions) -> Self {
         crate::host::install_cryptography();
         Self {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use archway_oci::{Digest, Reference};
 use archway_report::Events;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -89,34 +89,35 @@ impl Daemon {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Solved, SolveError> {
-        let lost = |status: Status| SolveError::lost(self.endpoint(), &status);
-        let session = Session::open(self, shared_key, lent, pushes(&solve)).await.map_err(lost)?;
+        let mut alive = std::pin::pin!(self.is_alive());
+        let session = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(SolveError::Cancelled),
+            session = Session::open(self, shared_key, lent, pushes(&solve)) => session,
+            gone = &mut alive => return Err(SolveError::lost(self.endpoint(), &gone)),
+        };
         let reference = uuid::Uuid::new_v4().simple().to_string();
+        // What still runs when this ends, in whatever way, was stopped.
         let mut progress = Progress::new(steps.clone(), events.clone());
-        let mut control = self.control();
+        let session = session.map_err(|status| SolveError::of(self.endpoint(), status, None, &progress))?;
+        let (mut control, mut other) = (self.control(), self.control());
         let request = request(reference.clone(), session.id().to_owned(), solve);
         let mut solving = std::pin::pin!(async move { control.solve(request).await });
-        let status = self.control().status(control::StatusRequest { r#ref: reference }).await;
-        let mut status = status.map_err(lost)?.into_inner();
+        let told = async move { other.status(control::StatusRequest { r#ref: reference }).await };
+        let told = told.map_ok(tonic::Response::into_inner).try_flatten_stream();
+        let mut status = std::pin::pin!(told);
         let mut is_open = true;
-        let mut alive = std::pin::pin!(self.is_alive());
         let result = loop {
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => {
-                    progress.cancelled();
-                    return Err(SolveError::Cancelled);
-                }
+                () = cancel.cancelled() => return Err(SolveError::Cancelled),
                 message = status.next(), if is_open => match message {
                     Some(Ok(message)) => progress.observe(message),
                     // Why is what the request itself ends with.
                     Some(Err(_)) | None => is_open = false,
                 },
                 result = &mut solving => break result,
-                gone = &mut alive => {
-                    progress.cancelled();
-                    return Err(lost(gone));
-                }
+                gone = &mut alive => return Err(SolveError::lost(self.endpoint(), &gone)),
             }
         };
         // What happened last may come after the answer.
@@ -133,7 +134,6 @@ impl Daemon {
                 Ok(Solved { response, cached, run })
             }
             Err(status) => {
-                progress.cancelled();
                 let cause = session.cause_of(status.message());
                 Err(SolveError::of(self.endpoint(), status, cause, &progress))
             }
@@ -172,17 +172,20 @@ fn request(reference: String, session: String, solve: Solve) -> control::SolveRe
         r#type: entry.kind,
         attrs: entry.attributes.into_iter().collect(),
     };
+    let mut frontend = solve.frontend;
+    // Where there is a frontend, it is the one that reads caches, and is told of them in this way.
+    if !solve.cache_from.is_empty() {
+        let entry = |entry: &Entry| serde_json::json!({"Type": entry.kind, "Attrs": entry.attributes});
+        let list = solve.cache_from.iter().map(entry).collect::<serde_json::Value>();
+        frontend.insert("cache-imports".to_owned(), list.to_string());
+    }
     control::SolveRequest {
         r#ref: reference,
         session,
         frontend: "dockerfile.v0".to_owned(),
-        frontend_attrs: solve.frontend.into_iter().collect(),
+        frontend_attrs: frontend.into_iter().collect(),
         exporters: solve.exports.into_iter().map(exporter).collect(),
-        cache: Some(control::CacheOptions {
-            exports: entries(solve.cache_to),
-            imports: entries(solve.cache_from),
-            ..Default::default()
-        }),
+        cache: Some(control::CacheOptions { exports: entries(solve.cache_to), ..Default::default() }),
         entitlements: solve.entitlements,
         source_policy: policy(solve.pins),
         ..Default::default()

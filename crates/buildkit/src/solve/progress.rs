@@ -21,6 +21,8 @@ use crate::proto::control::{StatusResponse, Vertex, VertexLog, VertexStatus};
 const INTERNAL: &str = "internal";
 /// Numbers that steps may have at most: what a daemon tells is bounded.
 const MAX_STEPS: usize = 20_000;
+/// Bytes of a line that are enough for an error report.
+const LONGEST_LINE: usize = 16 << 10;
 
 /// Gives numbers to the steps of all builds of one request, and says which platform a build is for.
 #[derive(Debug, Clone)]
@@ -68,6 +70,7 @@ impl Tail {
         for piece in text.split_inclusive('\n') {
             let line = piece.trim_end_matches(['\n', '\r']);
             match self.lines.back_mut() {
+                Some(last) if self.is_open && last.len() > LONGEST_LINE => {}
                 Some(last) if self.is_open => last.push_str(line),
                 _ => self.lines.push_back(line.to_owned()),
             }
@@ -102,7 +105,7 @@ impl Progress {
     }
 
     /// Nothing more will be told: what runs was stopped.
-    pub(super) fn cancelled(&mut self) {
+    fn cancelled(&mut self) {
         for known in self.vertices.values_mut().filter(|known| known.started && known.finished.is_none()) {
             known.finish(&self.events, StepOutcome::Cancelled, Duration::ZERO);
         }
@@ -123,11 +126,12 @@ impl Progress {
         Some((&known.name, known.log.lines.iter().cloned().collect()))
     }
 
-    /// The vertex that failed, if the daemon said so of one.
+    /// The vertex that failed, if the daemon said so of one; the last one of the Dockerfile if there are several.
     pub(super) fn failed(&self) -> Option<&str> {
-        let is_failed = |known: &&Known| matches!(known.finished, Some(StepOutcome::Failed { .. }));
-        let failed = self.vertices.iter().find(|(_, known)| is_failed(known))?;
-        Some(failed.0)
+        let is_failed = |known: &Known| matches!(known.finished, Some(StepOutcome::Failed { .. }));
+        let failed = self.vertices.iter().filter(|(_, known)| is_failed(known));
+        let (digest, _) = failed.max_by_key(|(_, known)| (known.is_of_dockerfile, known.step))?;
+        Some(digest)
     }
 
     /// Whether an image is complete: what then fails is its push, which is no vertex.
@@ -169,6 +173,8 @@ impl Progress {
             ("", false) if known.is_base() && !known.has_transfers => StepOutcome::Cached,
             ("", false) => StepOutcome::Done,
             (error, _) if is_cancelled(error) => StepOutcome::Cancelled,
+            // A cache that is not there yet does not keep a build from going on.
+            (_, _) if known.name.starts_with("importing cache manifest") => StepOutcome::Done,
             (error, _) => {
                 StepOutcome::Failed { message: error.lines().next().unwrap_or_default().to_owned() }
             }
@@ -222,6 +228,12 @@ impl Progress {
             total: Some(positive(status.total)).filter(|total| *total > 0),
             done: status.completed.is_some(),
         });
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.cancelled();
     }
 }
 

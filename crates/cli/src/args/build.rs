@@ -7,6 +7,7 @@ use archway_layer::Compression;
 use archway_oci::{Platform, annotations::Scope, platform};
 use archway_orchestrator::{
     attest::AttestSpec,
+    builder::Builders,
     cache::CacheSpec,
     check::CheckRequest,
     request::{BuildRequest, Destination, OnFailure, OutputSpec, PublicationRules},
@@ -333,6 +334,15 @@ impl SourceArgs {
             given => platforms(given)?,
         };
         let lent = self.run_step.lent()?;
+        let builders = build_builder::parse(
+            &self.builder,
+            &platforms,
+            &build_builder::configured,
+            &build_builder::current,
+        )?;
+        if self.run_step.names_this_machine() && builders != Builders::default() {
+            return Err(CliError::usage("--add-host", "daemons have no host-gateway; give the address"));
+        }
         Ok(BuildRequest {
             context: self.context()?,
             dockerfile: DockerfileSpec::parse(self.file.as_deref()),
@@ -345,12 +355,7 @@ impl SourceArgs {
                 Some(&platforms),
             )?,
             build_args: build_arg::parse(&self.build_arg, &platforms)?,
-            builders: build_builder::parse(
-                &self.builder,
-                &platforms,
-                &build_builder::configured,
-                &build_builder::current,
-            )?,
+            builders,
             platforms,
             target: self.target.clone(),
             labels: value::map("--label", &self.label)?,

@@ -40,6 +40,9 @@ pub(crate) struct LentArgs {
     ssh: Vec<String>,
 }
 
+/// The address of this machine, for `--add-host`.
+const HOST_GATEWAY: &str = "host-gateway";
+
 /// Flags about RUN steps.
 #[derive(Debug, Args)]
 pub(crate) struct RunStepArgs {
@@ -64,6 +67,11 @@ pub(crate) struct RunStepArgs {
 }
 
 impl RunStepArgs {
+    /// Whether a name is to mean this machine, seen from steps that run here.
+    pub(super) fn names_this_machine(&self) -> bool {
+        self.add_host.iter().any(|host| host.ends_with(HOST_GATEWAY))
+    }
+
     /// What holds for every RUN.
     pub(super) fn settings(&self) -> Result<RunSettings, CliError> {
         let mut limits: Vec<ResourceLimit> = Vec::new();
@@ -269,7 +277,7 @@ fn host(text: &str) -> Result<ExtraHost, CliError> {
         .ok_or_else(|| wrong(format!("`{text}` is not NAME:IP")))?;
     let address = match address {
         // Steps have the network of this machine, and so its loopback.
-        "host-gateway" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        HOST_GATEWAY => IpAddr::V4(Ipv4Addr::LOCALHOST),
         address => {
             let plain = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
             plain.parse().map_err(|_| wrong(format!("`{address}` is no IP address")))?

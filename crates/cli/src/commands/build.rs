@@ -285,7 +285,7 @@ impl FailedStep {
         let hint = error::remote_hint(failure);
         let failed = match failure {
             RemoteError::Solve(error) => error.failed(),
-            RemoteError::Unavailable { .. } | RemoteError::Image { .. } => None,
+            _ => None,
         };
         let step = failed.and_then(|failed| failed.step.as_deref()).unwrap_or_default();
         let place =

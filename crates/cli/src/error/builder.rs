@@ -23,10 +23,24 @@ pub(crate) fn remote_hint(error: &RemoteError) -> Option<String> {
         ),
         RemoteError::Solve(SolveError::Exit { code, .. }) => exit_hint(*code),
         RemoteError::Solve(SolveError::Session { source, .. }) => session_hint(source),
+        RemoteError::Solve(SolveError::Daemon { failed, .. })
+            if failed.step.as_deref().is_some_and(|step| step.starts_with("exporting cache")) =>
+        {
+            Some(
+                "it is the build cache that could not be written; with ignore-error=true the build goes on"
+                    .to_owned(),
+            )
+        }
         RemoteError::Solve(SolveError::Daemon { reason: Reason::PushFailed, .. }) => {
             Some("daemons push themselves: the registry must be reachable from where they run".to_owned())
         }
         RemoteError::Solve(_) => None,
+        RemoteError::InTheClear { .. } => {
+            Some("give the builder certificates: `archway builder certs`".to_owned())
+        }
+        RemoteError::OtherBase { .. } => {
+            Some("the daemon, or a mirror that it reads from, has another image under that name".to_owned())
+        }
         RemoteError::Image { .. } => {
             Some("the registry must be reachable from here as well as from the daemon".to_owned())
         }

@@ -1,5 +1,7 @@
 //! What is built at daemons is what the embedded engine would have built, and is published in the same way.
 
+use archway_testkit::Buildkit;
+
 use crate::scene::{Scene, TWO, endpoint};
 
 /// A Dockerfile in which something runs on each platform.
@@ -169,4 +171,55 @@ fn a_daemons_cache_is_pruned() {
     let run = scene.archway(&["builder", "prune", "pool", "--all"]).succeeded();
     assert!(run.stdout.contains(&endpoint(&daemon)), "{}", run.stdout);
     assert!(total() < 1 << 20, "{} of {before}", total());
+}
+
+#[test]
+fn a_new_daemon_goes_on_with_the_cache_of_another_one() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(first) = scene.daemon(&[]) else { return };
+    scene.dockerfile(BUILD);
+    scene.cli.write("src/text", "hello\n").unwrap();
+    let (cache, image) = (scene.image("cache"), scene.image("1"));
+    let to = format!("--cache-to=type=registry,ref={cache},mode=max");
+    let from = format!("--cache-from=type=registry,ref={cache}");
+    let build = |daemon: &Buildkit, cache: &str| {
+        let builder = format!("--builder=unix://{}", daemon.socket().display());
+        let arguments = [&builder, cache, "--push", "-t", &image, "--metadata-file=metadata.json"];
+        scene.build(&arguments).succeeded();
+        scene.json("metadata.json")["archway.platforms"][0]["stepsRun"].as_u64().unwrap()
+    };
+    // A cache that is not there yet is no failure.
+    assert_ne!(build(&first, &from), 0);
+    build(&first, &to);
+    let second = scene.daemon(&[]).unwrap();
+    assert_eq!(build(&second, &from), 0, "all steps are in the cache");
+    // Each platform has its own, because BuildKit's do not merge.
+    assert!(scene.published(&format!("{cache}-linux-amd64")).is_some());
+}
+
+#[test]
+fn what_the_daemon_would_read_otherwise_is_said_in_its_way() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(daemon) = scene.daemon(&[]) else { return };
+    scene.add(&daemon);
+    // No frontend is fetched for `# syntax=`; a context is found under any of its names; the time of an archive is known
+    // here only.
+    scene.dockerfile(
+        "# syntax=docker/dockerfile:1\nFROM docker.io/library/other\nARG SOURCE_DATE_EPOCH\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"read a b < /etc/hosts; grep -q 2001:db8::7 /etc/hosts && echo $SOURCE_DATE_EPOCH > /epoch\"]\n",
+    );
+    let base = format!(
+        "--build-context=other:latest=docker-image://{}",
+        crate::scene::registry().reference("busybox")
+    );
+    scene
+        .build(&[
+            "--builder=pool",
+            &base,
+            "--add-host=db=2001:db8::7",
+            "--build-arg=SOURCE_DATE_EPOCH=5",
+            "-o=out",
+        ])
+        .succeeded();
+    let epoch = std::fs::read_to_string(scene.cli.work().join("out/epoch")).unwrap();
+    assert_eq!(epoch.trim(), "5");
 }

@@ -12,6 +12,8 @@ fn what_a_daemon_cannot_do_is_refused() {
         (&["--provenance=true", "-t=a/b", "-o=type=oci,dest=x.tar"], "only the daemon knows"),
         (&["--cache-to=type=local,dest=cache"], "use type=registry"),
         (&["--allow=device"], "not told of the devices"),
+        (&["--jobs=2"], "max-parallelism"),
+        (&["--add-host=docker:host-gateway"], "host-gateway"),
     ] {
         let run = scene.build(&[&[builder], flags].concat());
         assert!(run.stderr.contains(why), "{flags:?}: {}", run.stderr);

@@ -129,8 +129,9 @@ async fn graphs(
         let graph = Arc::new(reading.lower(&platforms, machine, bases).await?);
         for one in group {
             let plan = plan(&one);
+            let is_cross = one.way == Some(Way::Cross);
             let Placed { index, builder, members, .. } = one;
-            remote.push(RemotePlatform { index, plan, builder, members, graph: graph.clone() });
+            remote.push(RemotePlatform { index, plan, builder, members, is_cross, graph: graph.clone() });
         }
     }
     remote.sort_by_key(|platform| platform.index);

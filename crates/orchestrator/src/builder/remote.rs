@@ -14,12 +14,13 @@ use std::{
 };
 
 use archway_buildkit::{
-    ConnectError, Daemon, Lent, SolveError, pool,
+    ConnectError, Daemon, Lent, SolveError,
+    pool::{self, Ability},
     session::{Directory, Receiver, Secret},
     solve::{Entry, Steps},
 };
 use archway_engine::{AgentSocket, Built};
-use archway_graph::{ContextName, Graph};
+use archway_graph::{ContextName, Graph, Op};
 use archway_oci::{Digest, Reference, reference::ImageLocation};
 use archway_report::{Event, PlatformPlan};
 use archway_source::Snapshot;
@@ -36,7 +37,7 @@ use super::{
     solve,
 };
 use crate::{
-    Context,
+    Context, Error,
     failure::{Failure, RemoteError},
     request::BuildRequest,
     resolve::Bases,
@@ -51,6 +52,8 @@ pub(crate) struct RemotePlatform {
     pub(crate) builder: String,
     /// Daemons that may build it.
     pub(crate) members: Vec<Arc<Member>>,
+    /// Whether nothing of the platform is executed.
+    pub(crate) is_cross: bool,
     /// The Dockerfile as these daemons understand it.
     pub(crate) graph: Arc<Graph>,
 }
@@ -137,30 +140,34 @@ impl RemoteRun {
                 Ok(_) | Err(_) => Daemon::connect(&member.node).await.map_err(Arc::new),
             }
         });
+        let platform = &self.platform.plan.platform;
+        let ability = |member: &Member, daemon: &Daemon| {
+            let worker = daemon.workers().first()?;
+            // What need not be executed, any of these builds.
+            member
+                .node
+                .ability(&worker.platforms, platform)
+                .or(self.platform.is_cross.then_some(Ability::Emulated))
+        };
         let (mut reached, mut last) = (Vec::new(), None);
         for (member, result) in self.platform.members.iter().zip(join_all(connecting).await) {
             match result {
-                Ok(daemon) => reached.push((member, daemon)),
+                Ok(daemon) => reached.extend(ability(member, &daemon).map(|ability| (ability, daemon))),
                 Err(error) => last = Some(error),
             }
         }
         let has_choice = reached.len() > 1;
-        let busy = join_all(reached.iter().map(|(_, daemon)| async move {
-            // A daemon that does not say is taken for idle: it is asked next, and its silence noticed there.
-            if has_choice { daemon.running().await.unwrap_or_default() } else { 0 }
+        let busy = join_all(reached.iter().map(|(_, daemon): &(Ability, Daemon)| async move {
+            // A daemon that does not say is asked last, and its silence noticed then.
+            if has_choice { daemon.running().await.unwrap_or(usize::MAX >> 1) } else { 0 }
         }));
         let busy = busy.await;
-        let platform = &self.platform.plan.platform;
         let candidates: Vec<pool::Candidate> = reached
             .iter()
             .zip(busy)
-            .map(|((member, daemon), running)| pool::Candidate {
-                endpoint: member.node.endpoint.clone(),
-                ability: daemon
-                    .workers()
-                    .first()
-                    .and_then(|worker| member.node.ability(&worker.platforms, platform))
-                    .unwrap_or(pool::Ability::Emulated),
+            .map(|((ability, daemon), running)| pool::Candidate {
+                endpoint: daemon.endpoint().clone(),
+                ability: *ability,
                 running,
             })
             .collect();
@@ -171,9 +178,16 @@ impl RemoteRun {
     async fn build_at(&self, daemon: &Daemon) -> Result<Built, RemoteError> {
         let Shared { context, request, .. } = &*self.shared;
         let platform = &self.platform.plan.platform;
+        let endpoint = || daemon.endpoint().clone();
+        if let Some(what) = solve::confidential(request).filter(|_| !daemon.is_private()) {
+            return Err(RemoteError::InTheClear { endpoint: endpoint(), what });
+        }
         let archive = self.shared.scratch.path().join(format!("{}.tar", self.platform.index));
         let exports = vec![match &self.shared.repository {
-            Some(repository) => solve::push(request, platform, repository),
+            Some(repository) => {
+                let is_insecure = context.engine.registry.is_insecure(&repository.registry);
+                solve::push(request, platform, repository, is_insecure)
+            }
             None => solve::send(request, platform),
         }];
         let lent = self.lent(&exports, &archive);
@@ -183,19 +197,32 @@ impl RemoteRun {
             .solve(solve, lent, &self.shared.source, &steps, &context.events, &self.cancel)
             .await
             .map_err(RemoteError::Solve)?;
-        let location = match (&self.shared.repository, solved.digest()) {
-            (Some(repository), Some(digest)) => {
+        let image = |source| RemoteError::Image { endpoint: endpoint(), source: Box::new(source) };
+        let location = match &self.shared.repository {
+            Some(repository) => {
                 let repository = Reference { tag: None, ..repository.clone() };
+                let digest = solved.digest().ok_or_else(|| image(Error::NoDigest))?;
                 ImageLocation::Registry(repository.with_digest(digest))
             }
-            _ => ImageLocation::OciArchive(archive.clone()),
+            None => ImageLocation::OciArchive(archive.clone()),
         };
         let mtime = self.platform.graph.source_date_epoch;
-        let adopted = adopt::adopt(context, &location, platform, mtime, self.wanted()).await;
-        adopted.map_err(|source| RemoteError::Image {
-            endpoint: daemon.endpoint().clone(),
-            source: Box::new(source),
-        })
+        let built = adopt::adopt(context, &location, platform, mtime, self.wanted()).await.map_err(image)?;
+        match self.other_base(&built) {
+            Some(base) => Err(RemoteError::OtherBase { endpoint: endpoint(), base }),
+            None => Ok(built),
+        }
+    }
+
+    /// The base image that an image should stand on, if it does not.
+    fn other_base(&self, built: &Built) -> Option<String> {
+        let Self { platform, shared, .. } = self;
+        let output = platform.graph.outputs.iter().find(|output| output.platform == built.platform)?;
+        let Op::Image(base) = &platform.graph.node(output.base?).op else { return None };
+        let resolved = shared.bases.by_manifest.get(&base.manifest)?;
+        let image = built.image.as_ref()?;
+        let stands = image.config.rootfs.diff_ids.starts_with(&resolved.config.rootfs.diff_ids);
+        (!stands).then(|| base.name.clone())
     }
 
     /// The layers that have to come here.

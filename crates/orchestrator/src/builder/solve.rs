@@ -3,17 +3,17 @@
 //! Everything in a request has a meaning for a daemon, or is refused with the reason: nothing is left out silently.
 //! Attributes are those of the frontend `dockerfile.v0` and of BuildKit's exporters and caches.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use archway_buildkit::{Solve, session::Secret, solve::Entry};
 use archway_engine::Scope;
-use archway_graph::{Entitlement, Graph, Network, NoCache, Op, ResourceLimit};
+use archway_graph::{Entitlement, Graph, Network, NoCache, Node, Op, ResourceLimit};
 use archway_layer::Compression;
 use archway_oci::{Platform, Reference};
 use archway_sandbox::Private;
 
 use crate::{
-    cache::{CacheTo, Inline, Location},
+    cache::{Bucket, CacheTo, Inline, Location},
     request::BuildRequest,
     resolve::Bases,
     source::named::Remote,
@@ -21,6 +21,8 @@ use crate::{
 
 /// The name of the Dockerfile in the directory that is made for it.
 pub(super) const DOCKERFILE: &str = "Dockerfile";
+/// The build argument that chooses a frontend.
+const SYNTAX: &str = "BUILDKIT_SYNTAX";
 /// The directories of every build.
 pub(super) const CONTEXT_DIRECTORY: &str = "context";
 pub(super) const DOCKERFILE_DIRECTORY: &str = "dockerfile";
@@ -45,6 +47,13 @@ pub(crate) fn check(request: &BuildRequest, builder: &str) -> Result<(), Unsuppo
         return refuse(
             "a limit of memory or processors (--memory, --cpus)",
             "BuildKit limits its workers, not steps; set limits where the daemons run",
+        );
+    }
+    let is_here = |platform| request.builders.is_here(platform);
+    if request.jobs.is_some() && !request.platforms.iter().any(is_here) {
+        return refuse(
+            "--jobs",
+            "it is for steps of this machine; daemons have `max-parallelism` in their configuration",
         );
     }
     if request.allowed.contains(&Entitlement::Device) {
@@ -76,6 +85,19 @@ pub(crate) fn check(request: &BuildRequest, builder: &str) -> Result<(), Unsuppo
         );
     }
     Ok(())
+}
+
+/// What of a request must not go over a connection that others can read.
+pub(super) fn confidential(request: &BuildRequest) -> Option<&'static str> {
+    let caches = request.cache.from.iter().chain(request.cache.to.iter().map(|to| &to.location));
+    let has_key = |location: &Location| match location {
+        Location::S3(bucket) => bucket.secret_access_key.is_some() || bucket.session_token.is_some(),
+        Location::Registry(_) | Location::Local { .. } => false,
+    };
+    if caches.into_iter().any(has_key) {
+        return Some("keys of an S3 build cache");
+    }
+    (!request.lent.secrets.is_empty()).then_some("secrets")
 }
 
 /// The values of secrets, as daemons are given them.
@@ -117,10 +139,16 @@ fn frontend(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, Str
     let mut set = |key: &str, value: String| attributes.insert(key.to_owned(), value);
     set("platform", platform.to_string());
     set("filename", DOCKERFILE.to_owned());
+    // The daemon's own frontend reads the Dockerfile, whatever `# syntax=` says: another one would be an image that each
+    // daemon resolves for itself.
+    set("cmdline", "dockerfile.v0".to_owned());
     if let Some(target) = &request.target {
         set("target", target.clone());
     }
     for (name, value) in request.build_args.all_for(platform) {
+        if name == SYNTAX {
+            continue;
+        }
         set(&format!("build-arg:{name}"), value);
     }
     for (name, value) in &request.labels {
@@ -141,7 +169,7 @@ fn frontend(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, Str
     }
     let settings = &request.run_settings;
     if !settings.hosts.is_empty() {
-        let hosts = settings.hosts.iter().map(|host| format!("{}={}", host.name, address(&host.address)));
+        let hosts = settings.hosts.iter().map(|host| format!("{}={}", host.name, host.address));
         set("add-hosts", hosts.collect::<Vec<_>>().join(","));
     }
     if let Some(size) = settings.shm_size {
@@ -153,12 +181,12 @@ fn frontend(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, Str
     if let Some(hostname) = &settings.hostname {
         set("hostname", hostname.clone());
     }
-    for (name, context) in request.named_contexts.remote() {
+    for (given, looked_up, context) in request.named_contexts.remote() {
         let value = match context {
-            Remote::Directory => format!("local:{}", named_directory(name)),
+            Remote::Directory => format!("local:{}", named_directory(given)),
             Remote::Other(text) => text,
         };
-        set(&format!("context:{name}"), value);
+        set(&format!("context:{looked_up}"), value);
     }
     attributes
 }
@@ -166,13 +194,6 @@ fn frontend(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, Str
 /// The name of the directory of a named context.
 pub(super) fn named_directory(name: &str) -> String {
     format!("context:{name}")
-}
-
-fn address(address: &IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    }
 }
 
 fn limit(limit: &ResourceLimit) -> String {
@@ -196,24 +217,35 @@ fn entitlements(request: &BuildRequest) -> Vec<String> {
 /// Base images by the names that the daemon will ask for, and the digests that all platforms use.
 fn pins(graph: &Graph, platform: &Platform, bases: &Bases) -> Vec<(String, String)> {
     let output = graph.outputs.iter().position(|output| output.platform == *platform);
-    let mut pins = Vec::new();
-    for node in graph.nodes.iter().filter(|node| output.is_some_and(|output| node.serves.contains(&output))) {
-        let Op::Image(image) = &node.op else { continue };
-        let Some((name, reference)) = bases.named(&image.manifest) else { continue };
-        if reference.digest.is_none() {
-            let pinned = reference.with_digest(bases.top(name, &image.manifest).clone());
-            let tagged = format!("{reference}@{}", pinned.digest.expect("it was just given"));
-            pins.push((format!("docker-image://{reference}"), format!("docker-image://{tagged}")));
-        }
-    }
+    let serves = |node: &&Node| output.is_some_and(|output| node.serves.contains(&output));
+    let mut pins: Vec<(String, String)> = graph
+        .nodes
+        .iter()
+        .filter(serves)
+        .filter_map(|node| match &node.op {
+            Op::Image(image) if image.reference.digest.is_none() => {
+                let (name, top) = (&image.reference, bases.top(&image.name, &image.manifest));
+                Some((format!("docker-image://{name}"), format!("docker-image://{name}@{top}")))
+            }
+            _ => None,
+        })
+        .collect();
     pins.sort();
     pins.dedup();
     pins
 }
 
-/// The exporter that pushes to a repository by digest.
-pub(super) fn push(request: &BuildRequest, platform: &Platform, repository: &Reference) -> Entry {
+/// The exporter that pushes to a repository by digest; `is_insecure`: over plain HTTP, or TLS that nobody verifies.
+pub(super) fn push(
+    request: &BuildRequest,
+    platform: &Platform,
+    repository: &Reference,
+    is_insecure: bool,
+) -> Entry {
     let mut attributes = image(request, platform);
+    if is_insecure {
+        attributes.insert("registry.insecure".to_owned(), "true".to_owned());
+    }
     attributes.insert("name".to_owned(), repository.repository_name());
     attributes.insert("push".to_owned(), "true".to_owned());
     attributes.insert("push-by-digest".to_owned(), "true".to_owned());
@@ -237,9 +269,6 @@ fn image(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, String
     }
     for (key, value) in request.annotations.manifest(platform) {
         set(&format!("annotation-manifest.{key}"), value);
-    }
-    if request.cache.inline == Inline::Yes {
-        set("inline", "true".to_owned());
     }
     attributes
 }
@@ -266,9 +295,7 @@ fn cache_from(request: &BuildRequest, platform: &Platform) -> Vec<Entry> {
                 entries.push(registry(reference));
             }
             Location::S3(bucket) => {
-                let mut own = bucket.clone();
-                own.name = format!("{}-{}", own.name, platform.specifier().replace('/', "-"));
-                entries.push(s3(&own));
+                entries.push(s3(&own_bucket(bucket, platform)));
                 entries.push(s3(bucket));
             }
             Location::Local { .. } => unreachable!("refused before"),
@@ -288,11 +315,7 @@ fn cache_to(request: &BuildRequest, platform: &Platform) -> Vec<Entry> {
 fn export(to: &CacheTo, platform: &Platform) -> Entry {
     let mut entry = match &to.location {
         Location::Registry(reference) => registry(&own(reference, platform)),
-        Location::S3(bucket) => {
-            let mut own = bucket.clone();
-            own.name = format!("{}-{}", own.name, platform.specifier().replace('/', "-"));
-            s3(&own)
-        }
+        Location::S3(bucket) => s3(&own_bucket(bucket, platform)),
         Location::Local { .. } => unreachable!("refused before"),
     };
     let mut set = |key: &str, value: String| entry.attributes.insert(key.to_owned(), value);
@@ -316,12 +339,18 @@ fn own(reference: &Reference, platform: &Platform) -> Reference {
     reference.with_tag(&own).unwrap_or_else(|_| reference.clone())
 }
 
+/// The same in a bucket.
+fn own_bucket(bucket: &Bucket, platform: &Platform) -> Bucket {
+    let name = format!("{}-{}", bucket.name, platform.specifier().replace('/', "-"));
+    Bucket { name, ..bucket.clone() }
+}
+
 fn registry(reference: &Reference) -> Entry {
     let attributes = BTreeMap::from([("ref".to_owned(), reference.to_string())]);
     Entry { kind: "registry".to_owned(), attributes }
 }
 
-fn s3(bucket: &crate::cache::Bucket) -> Entry {
+fn s3(bucket: &Bucket) -> Entry {
     let mut attributes = BTreeMap::new();
     let mut set = |key: &str, value: &str| attributes.insert(key.to_owned(), value.to_owned());
     set("bucket", &bucket.bucket);

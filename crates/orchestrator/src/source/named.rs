@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use archway_graph::{ContextNameError, NamedContext, NamedContexts};
 use archway_oci::{
-    Digest, Reference,
+    Digest, Platform, Reference,
     digest::InvalidDigest,
     reference::{DEFAULT_TAG, ImageLocation, ReferenceError, TagOrDigest},
 };
@@ -125,6 +125,22 @@ impl NamedContextSpec {
     }
 }
 
+/// The name of a context as BuildKit's frontend looks for it: the familiar form without `:latest`, the platform normalised
+/// (`dockerui.NamedContext`).
+fn looked_up(name: &str) -> String {
+    let (name, platform) = match name.split_once("::") {
+        Some((name, platform)) => (name, Some(platform)),
+        None => (name, None),
+    };
+    let familiar = name.to_lowercase().parse::<Reference>().map(|reference| reference.familiar());
+    let familiar = familiar.unwrap_or_else(|_| name.to_owned());
+    let familiar = familiar.strip_suffix(":latest").unwrap_or(&familiar);
+    match platform.map(str::parse::<Platform>) {
+        Some(Ok(platform)) => format!("{familiar}::{}", platform.normalized().specifier()),
+        Some(Err(_)) | None => familiar.to_owned(),
+    }
+}
+
 /// A repository as every version of BuildKit reads it.
 fn git(url: &GitUrl) -> String {
     let reference = url.reference.as_deref().unwrap_or_default();
@@ -182,9 +198,9 @@ impl NamedContextSpecs {
         &self.names
     }
 
-    /// As a builder elsewhere is told of them, by name.
-    pub(crate) fn remote(&self) -> impl Iterator<Item = (&str, Remote)> {
-        self.specs.iter().map(|(name, spec)| (name.as_str(), spec.remote()))
+    /// As a builder elsewhere is told of them: the name that was given, the name that BuildKit looks for, and what it is.
+    pub(crate) fn remote(&self) -> impl Iterator<Item = (&str, String, Remote)> {
+        self.specs.iter().map(|(name, spec)| (name.as_str(), looked_up(name), spec.remote()))
     }
 
     /// Those that are in layouts of this machine.
@@ -223,6 +239,21 @@ mod tests {
 
     fn parse(text: &str) -> Result<NamedContextSpec, NamedContextError> {
         NamedContextSpec::parse(text, |path| path.ends_with("there"))
+    }
+
+    #[test]
+    fn names_are_those_that_buildkit_looks_for() {
+        for (given, looked) in [
+            ("deps", "deps"),
+            ("docker.io/library/alpine", "alpine"),
+            ("alpine:latest", "alpine"),
+            ("alpine:3", "alpine:3"),
+            ("r.example/a/b", "r.example/a/b"),
+            ("base::linux/aarch64", "base::linux/arm64"),
+            ("base::linux/arm64/v8", "base::linux/arm64"),
+        ] {
+            assert_eq!(looked_up(given), looked, "{given}");
+        }
     }
 
     #[test]
