@@ -7,10 +7,8 @@
 //! | [`builds`] | what is built is what the embedded engine would have built and published |
 //! | [`failures`] | steps that fail; daemons that are killed, stopped, replaced, or never there |
 //! | [`refused`] | what daemons cannot do |
-//! | [`measure`] | what a pool costs in time |
 
 mod builds;
 mod failures;
-mod measure;
 mod refused;
 mod scene;
