@@ -98,6 +98,14 @@ fn the_server_gets_the_start_of_a_cut_upload() {
 }
 
 #[test]
+fn a_request_without_a_body_has_no_upload_to_cut() {
+    let (server, proxy) = proxy(Fault::CutUpload(3));
+    let (answer, broken) = ask(&proxy, "GET /struck HTTP/1.1", "");
+    assert!(answer.contains(" 200 ") && !broken, "{answer}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn held_requests_wait_before_or_after_the_server_saw_them() {
     for (fault, seen_while_held) in [(Fault::HoldRequest, 0), (Fault::HoldAnswer, 1)] {
         for held in [Held::PassedOn, Held::Dropped] {
