@@ -104,7 +104,8 @@ impl Plan {
         blocks.join("\n")
     }
 
-    fn render_platforms(&self) -> String {
+    /// The platforms alone, as a table.
+    pub fn render_platforms(&self) -> String {
         let rows = self
             .platforms
             .iter()
@@ -112,11 +113,8 @@ impl Plan {
         table(&rows.collect::<Vec<_>>())
     }
 
-    /// The steps alone, as a table; empty if there are none.
+    /// The steps alone, as a table.
     pub fn render_steps(&self) -> String {
-        if self.steps.is_empty() {
-            return String::new();
-        }
         let rows = self.steps.iter().map(|step| {
             let on = step.platform.as_ref().map(ToString::to_string).unwrap_or_default();
             [
@@ -140,9 +138,6 @@ impl Plan {
 
     fn render_totals(&self) -> String {
         let Totals { steps, separately } = self.totals;
-        if steps == 0 {
-            return String::new();
-        }
         let plural = if steps == 1 { "step" } else { "steps" };
         match separately - steps {
             0 => format!("{steps} {plural}\n"),

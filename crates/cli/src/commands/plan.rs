@@ -38,7 +38,11 @@ pub(crate) fn run(args: &PlanArgs, registries: &RegistryArgs) -> Result<(), CliE
         }
         PlanFormat::Text if elsewhere.is_empty() => anstream::print!("{}", here.render()),
         PlanFormat::Text => {
-            anstream::print!("{}", Plan { platforms: prepared.platforms.clone(), ..here }.render());
+            let all = Plan { platforms: prepared.platforms.clone(), ..here };
+            match all.steps.is_empty() {
+                true => anstream::print!("{}", all.render_platforms()),
+                false => anstream::print!("{}", all.render()),
+            }
             for Elsewhere { builder, plan } in &elsewhere {
                 let bold = anstyle::Style::new().bold();
                 anstream::print!("\n{bold}builder {builder}{bold:#}\n{}", plan.render_steps());
